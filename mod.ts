@@ -1,0 +1,46 @@
+/**
+ * Millrace: message channels between Workers at the speed of memory, for Deno and Bun.
+ *
+ * @example
+ * ```ts
+ * import { mpsc, utf8 } from "millrace";
+ *
+ * await using channel = mpsc(utf8);
+ * const receiver = channel.receiver();
+ * using sender = channel.sender();
+ * await sender.send("water");
+ * console.assert((await receiver.receive()) === "water");
+ * ```
+ *
+ * @module
+ */
+
+export { Channel, type ChannelOptions, mpsc } from "./src/channel.ts";
+export type { WritableBatch, Window } from "./src/codec.ts";
+export { custom, type CustomCodec } from "./src/custom.ts";
+export {
+  ChannelClosedError,
+  CorruptSegmentError,
+  LayoutError,
+  LibraryError,
+  MillraceError,
+  OutOfMemoryError,
+  ReceiverTakenError,
+  TicketError,
+  TimeoutError,
+  TooManyError,
+  UnsupportedPlatformError,
+  WrongThreadError,
+} from "./src/errors.ts";
+export type { Layout, LayoutSpec, ScalarName, ValueOf } from "./src/layout.ts";
+export { type Readable, type ReceiveOptions, Receiver, type ReceiveResult } from "./src/receiver.ts";
+export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record.ts";
+export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
+export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
+export { type Room, type RoomSetter, Sender, type SendOptions } from "./src/sender.ts";
+export type { Statistics } from "./src/statistics.ts";
+export { struct, type StructFields, type StructValue, StructWindow } from "./src/struct.ts";
+export type { ReceiverTicket, SenderTicket, Ticket } from "./src/ticket.ts";
+export type { PollBudget } from "./src/waiter.ts";
+export type { WaitOptions, WaitStrategy } from "./src/wait_strategy.ts";
+export { Writer, type WriterOptions } from "./src/writer.ts";

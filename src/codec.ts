@@ -1,0 +1,96 @@
+/**
+ * Codecs: the two ways in which a value is put into a ring and taken out of it.
+ *
+ * A fixed codec gives every value one slot of one size. A record codec gives a value as many slots
+ * of 8 bytes as it needs, behind a header. Neither allocates per message beyond the value itself.
+ *
+ * @module
+ */
+
+/** One slot a value. `View` is whatever the codec wants to see the ring's memory through. */
+export interface FixedCodec<Value, Batch, View = unknown> {
+  readonly kind: "fixed";
+  /** The stride of a slot. */
+  readonly slotBytes: number;
+  /** Views over the data of a ring. */
+  bind(memory: ArrayBuffer): View;
+  /** Puts a value into a slot. Throws `TypeError` or `RangeError`, and then the slot is not sent. */
+  write(view: View, slot: number, value: Value): void;
+  /** Takes a value out of a slot. */
+  read(view: View, slot: number): Value;
+  /** Puts `count` values, from `values[from]` on, into contiguous slots. */
+  writeMany(view: View, slot: number, values: ArrayLike<Value>, from: number, count: number): void;
+  /** Copies `count` contiguous slots out. */
+  readMany(view: View, slot: number, count: number): Batch;
+  /** Copies `count` contiguous slots into `out`, from `out[at]` on. */
+  readInto(view: View, slot: number, count: number, out: WritableBatch<Value>, at: number): void;
+  /** Joins batches, when more than one run went into one. */
+  join(batches: Batch[]): Batch;
+  /** The memory of `count` contiguous slots itself, without a copy. */
+  window(view: View, slot: number, count: number): Window<Value>;
+}
+
+/** What `receiveBatch` fills: an array, or a typed array of the layout's element type. */
+export interface WritableBatch<Value> {
+  /** How many values it can take. */
+  readonly length: number;
+  [index: number]: Value;
+}
+
+/** Slots seen in place. A typed array for numbers, a {@linkcode StructWindow} for structs. */
+export interface Window<Value> {
+  /** How many values there are. */
+  readonly length: number;
+  /** The value at `index`, or `undefined` beyond the window. */
+  at(index: number): Value | undefined;
+}
+
+/** A ring of records as a record codec sees it. */
+export interface RecordView {
+  readonly memory: ArrayBuffer;
+  readonly u8: Uint8Array;
+  readonly u32: Uint32Array;
+  /** The same bytes with Node's string methods. */
+  readonly buffer: RecordBuffer;
+  /** Set by `encode`: the flags of the record just encoded. */
+  flags: number;
+  /** Scratch for a decoder: text decoded ahead, and the bytes of the ring it stands for. */
+  text: string;
+  textStart: number;
+  textEnd: number;
+  /** The bytes of the ring that are readable now; what lies outside may change at any time. */
+  windowEnd: number;
+}
+
+/** The string methods of Node's Buffer that are used, with offsets and so without subarrays. */
+export interface RecordBuffer extends Uint8Array {
+  utf8Write(text: string, offset: number, length: number): number;
+  latin1Slice(start: number, end: number): string;
+  utf8Slice(start: number, end: number): string;
+}
+
+/** A message of variable length: a header, then the payload. */
+export interface RecordCodec<Value> {
+  readonly kind: "record";
+  /**
+   * Puts a value's payload at byte `offset`, where `room` bytes are free, and sets `view.flags`.
+   *
+   * @returns The payload's bytes; or -1 when they are, or might be, more than `room`.
+   */
+  encode(view: RecordView, offset: number, room: number, value: Value): number;
+  /** The exact bytes the payload of a value takes. Called only when `encode` gave -1; given so
+   * much room `encode` must succeed. */
+  byteLength(value: Value): number;
+  /** Takes a value out of `length` bytes at `offset`. Throws if they are not one. */
+  decode(view: RecordView, offset: number, length: number, flags: number): Value;
+}
+
+/** Either kind. */
+export type Codec<Value, Batch> = FixedCodec<Value, Batch> | RecordCodec<Value>;
+
+/** Bytes of a slot of a ring of records, and of a record's header. */
+export const recordSlotBytes = 8;
+/** A record that fills the end of a ring; it carries no message. */
+export const flagPadding = 1;
+/** The payload is ASCII. */
+export const flagAscii = 2;

@@ -1,0 +1,277 @@
+/**
+ * The receiving side: a window of one ring after the other, read in place and given back in runs.
+ *
+ * @module
+ */
+
+import { Status } from "../ffi/abi.ts";
+import {
+  type Codec,
+  type FixedCodec,
+  flagPadding,
+  type RecordCodec,
+  recordSlotBytes,
+  type RecordView,
+  type Window,
+  type WritableBatch,
+} from "./codec.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { errorOf } from "./native.ts";
+import { bindRecords } from "./record.ts";
+
+/** What `poll()` answers when the channel is closed and drained. */
+export const ended = -1;
+
+/**
+ * Takes values out of the rings. `[released, index)` has been taken and not yet given back;
+ * `[index, end)` is readable. Who stops taking for a while must call `settle()`.
+ */
+export abstract class Consumer<Value, Batch> {
+  protected index = 0;
+  protected end = 0;
+  protected released = 0;
+  /** Messages taken and not yet given back. */
+  protected unsettled = 0;
+  /** Whether the capacity of a ring is a count of bytes. */
+  abstract readonly countsBytes: boolean;
+  protected readonly endpoint: Endpoint;
+  /** The most that is taken before it is given back, so that a full ring has room again soon. */
+  readonly #settleSlots: number;
+
+  constructor(endpoint: Endpoint) {
+    this.endpoint = endpoint;
+    this.#settleSlots = Math.max(1, Math.min(settleSlotsMax, endpoint.info.capacity >>> 2));
+  }
+
+  /** Makes the ring of the next window the one that is read. */
+  protected abstract enter(ring: number): void;
+
+  /** Takes the next value; `poll()` must have been positive. */
+  abstract take(): Value;
+
+  /** Takes up to `limit` values that are there, as a batch of their own. */
+  abstract takeBatch(limit: number): Batch;
+
+  /** Takes up to `out.length` values that are there. Returns how many. */
+  abstract takeInto(out: WritableBatch<Value>): number;
+
+  /** What is readable in one run, in place. Takes nothing. */
+  abstract window(): { view: Window<Value> | Uint8Array[]; messages: number };
+
+  /** Takes the first `messages` of the window without reading them. */
+  abstract skip(messages: number): void;
+
+  /** A positive number when a value can be taken, 0 when there is none, `ended` when there never
+   * will be. */
+  poll(): number {
+    if (this.index < this.end) return this.end - this.index;
+    return this.#next();
+  }
+
+  #next(): number {
+    while (true) {
+      this.settle();
+      const { endpoint } = this;
+      const answer = endpoint.symbols.millrace_receiver_poll(endpoint.handle);
+      if (answer === 0) return 0;
+      if (answer < 0) {
+        if (answer === Status.ended) return ended;
+        throw errorOf(answer, "receive");
+      }
+      this.index = this.released = endpoint.mailbox[1] as number;
+      this.end = this.index + answer;
+      this.enter(endpoint.mailbox[0] as number);
+      if (this.index < this.end) return answer;
+    }
+  }
+
+  /** Gives back what was taken, if it is enough to be worth a call. */
+  settleSoon(): void {
+    if (this.index - this.released >= this.#settleSlots) this.settle();
+  }
+
+  /** Gives back what was taken. */
+  settle(): void {
+    const slots = this.index - this.released;
+    if (slots === 0) return;
+    const { endpoint } = this;
+    const answer = endpoint.symbols.millrace_receiver_release(endpoint.handle, slots, this.unsettled);
+    this.released = this.index;
+    this.unsettled = 0;
+    if (answer === 0) return;
+    if (answer < 0) throw errorOf(answer, "receive");
+    endpoint.bells.ring(answer, endpoint.mailbox[0] as number);
+  }
+
+  /** Messages taken and not yet given back. */
+  get unsettledMessages(): number {
+    return this.unsettled;
+  }
+}
+
+const settleSlotsMax = 64;
+
+/** A consumer of one slot a value. */
+export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
+  readonly countsBytes = false;
+  readonly #codec: FixedCodec<Value, Batch>;
+  readonly #views: unknown[] = [];
+  #view: unknown;
+
+  constructor(endpoint: Endpoint, codec: FixedCodec<Value, Batch>) {
+    super(endpoint);
+    this.#codec = codec;
+  }
+
+  protected enter(ring: number): void {
+    this.#view = this.#views[ring] ??= this.#codec.bind(this.endpoint.mapRing(ring));
+  }
+
+  take(): Value {
+    const value = this.#codec.read(this.#view, this.index);
+    this.index++;
+    this.unsettled++;
+    return value;
+  }
+
+  takeBatch(limit: number): Batch {
+    const batches: Batch[] = [];
+    let taken = 0;
+    while (taken < limit && this.poll() > 0) {
+      const count = Math.min(limit - taken, this.end - this.index);
+      batches.push(this.#codec.readMany(this.#view, this.index, count));
+      this.#advance(count);
+      taken += count;
+    }
+    this.settle();
+    return batches.length === 1 ? batches[0] as Batch : this.#codec.join(batches);
+  }
+
+  takeInto(out: WritableBatch<Value>): number {
+    let taken = 0;
+    while (taken < out.length && this.poll() > 0) {
+      const count = Math.min(out.length - taken, this.end - this.index);
+      this.#codec.readInto(this.#view, this.index, count, out, taken);
+      this.#advance(count);
+      taken += count;
+    }
+    this.settle();
+    return taken;
+  }
+
+  #advance(count: number): void {
+    this.index += count;
+    this.unsettled += count;
+  }
+
+  window(): { view: Window<Value>; messages: number } {
+    const messages = this.end - this.index;
+    return { view: this.#codec.window(this.#view, this.index, messages), messages };
+  }
+
+  skip(messages: number): void {
+    this.#advance(messages);
+  }
+}
+
+/** A consumer of records. */
+export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
+  readonly countsBytes = true;
+  readonly #codec: RecordCodec<Value>;
+  readonly #views: RecordView[] = [];
+  #view: RecordView | undefined;
+  #isDecoding = false;
+
+  constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
+    super(endpoint);
+    this.#codec = codec;
+  }
+
+  protected enter(ring: number): void {
+    const view = this.#views[ring] ??= bindRecords(this.endpoint.mapRing(ring));
+    this.#view = view;
+    view.textStart = view.textEnd = 0;
+    this.#skipPadding(view);
+  }
+
+  /** A padding record stands only at a ring's end: it ends the window, and carries no message. */
+  #skipPadding(view: RecordView): void {
+    if (this.index < this.end && ((view.u32[this.index * 2 + 1] as number) & flagPadding) !== 0) {
+      this.index = this.end;
+    }
+    view.windowEnd = this.end * recordSlotBytes;
+  }
+
+  /** The payload's bytes of the record at `index`, checked against what is readable. */
+  #payloadBytes(view: RecordView, index: number): number {
+    const length = view.u32[index * 2] as number;
+    if (length > (this.end - index - 1) * recordSlotBytes) throw errorOf(Status.corrupt, "receive");
+    return length;
+  }
+
+  take(): Value {
+    const view = this.#view as RecordView;
+    const { index } = this;
+    const length = this.#payloadBytes(view, index);
+    const flags = view.u32[index * 2 + 1] as number;
+    if (this.#isDecoding) {
+      throw new Error("Cannot receive: the layout's own decode uses the same receiver");
+    }
+    // Taken even if it cannot be decoded: a message that throws must not be met for ever.
+    this.index = index + 1 + ((length + recordSlotBytes - 1) >>> 3);
+    this.unsettled++;
+    this.#isDecoding = true;
+    try {
+      return this.#codec.decode(view, (index + 1) * recordSlotBytes, length, flags);
+    } finally {
+      this.#isDecoding = false;
+      this.#skipPadding(view);
+    }
+  }
+
+  takeBatch(limit: number): Value[] {
+    const values: Value[] = [];
+    while (values.length < limit && this.poll() > 0) values.push(this.take());
+    this.settle();
+    return values;
+  }
+
+  takeInto(out: WritableBatch<Value>): number {
+    let taken = 0;
+    while (taken < out.length && this.poll() > 0) out[taken++] = this.take();
+    this.settle();
+    return taken;
+  }
+
+  window(): { view: Uint8Array[]; messages: number } {
+    const view = this.#view as RecordView;
+    const payloads: Uint8Array[] = [];
+    for (let index = this.index; index < this.end;) {
+      if (((view.u32[index * 2 + 1] as number) & flagPadding) !== 0) break;
+      const length = this.#payloadBytes(view, index);
+      const offset = (index + 1) * recordSlotBytes;
+      payloads.push(view.u8.subarray(offset, offset + length));
+      index += 1 + ((length + recordSlotBytes - 1) >>> 3);
+    }
+    return { view: payloads, messages: payloads.length };
+  }
+
+  skip(messages: number): void {
+    const view = this.#view as RecordView;
+    for (let count = 0; count < messages; count++) {
+      this.index += 1 + ((this.#payloadBytes(view, this.index) + recordSlotBytes - 1) >>> 3);
+      this.unsettled++;
+    }
+    this.#skipPadding(view);
+  }
+}
+
+/** The consumer that a codec calls for. */
+export function consumerOf<Value, Batch>(
+  endpoint: Endpoint,
+  codec: Codec<Value, Batch>,
+): FixedConsumer<Value, Batch> | RecordConsumer<Value> {
+  return codec.kind === "fixed"
+    ? new FixedConsumer(endpoint, codec)
+    : new RecordConsumer(endpoint, codec);
+}

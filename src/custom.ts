@@ -1,0 +1,84 @@
+/**
+ * Layouts of a user's own codec.
+ *
+ * @module
+ */
+
+import type { RecordCodec } from "./codec.ts";
+import { defineLayout, describe, type Layout } from "./layout.ts";
+
+/** A user's codec for messages of variable length. */
+export interface CustomCodec<Value> {
+  /** The name under which both sides register it; it travels in tickets. */
+  readonly name: string;
+  /** Turns a value into bytes. What it throws, the send throws, and nothing is sent. */
+  encode(value: Value): Uint8Array;
+  /**
+   * Turns bytes into a value. `bytes` is a view of the ring, good only during the call: copy what
+   * is to be kept.
+   */
+  decode(bytes: Uint8Array): Value;
+}
+
+const registered = new Map<string, Layout<unknown>>();
+
+/**
+ * Registers a codec of your own and returns its layout. A ticket carries only the name, so a Worker
+ * must call `custom()` with the same name before it opens one. Registering a name again replaces
+ * the codec for channels made later.
+ *
+ * @example
+ * ```ts
+ * import { custom, mpsc } from "millrace";
+ *
+ * const date = custom<Date>({
+ *   name: "date",
+ *   encode: (value) => new Uint8Array(new Float64Array([value.getTime()]).buffer),
+ *   decode: (bytes) => new Date(new Float64Array(bytes.slice().buffer)[0] ?? 0),
+ * });
+ * using channel = mpsc(date, { capacity: 1024 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ * sender.trySend(new Date(0));
+ * console.assert((await receiver.receive()).getTime() === 0);
+ * ```
+ *
+ * @throws {TypeError} If the name is not a non-empty string or a function is missing.
+ */
+export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
+  const { name, encode, decode } = codec ?? {};
+  if (typeof name !== "string" || name === "") {
+    throw new TypeError(`Cannot make a custom layout: name must be a non-empty string, received ${describe(name)}`);
+  }
+  if (typeof encode !== "function" || typeof decode !== "function") {
+    throw new TypeError(`Cannot make the custom layout ${describe(name)}: it needs the functions encode and decode`);
+  }
+  // encode() may be called a second time, by byteLength(), when room was short.
+  const encodeChecked = (value: Value): Uint8Array => {
+    const encoded = codec.encode(value);
+    if (encoded instanceof Uint8Array) return encoded;
+    throw new TypeError(
+      `Cannot send as ${describe(name)}: encode() must return a Uint8Array, returned ${describe(encoded)}`,
+    );
+  };
+  const records: RecordCodec<Value> = {
+    kind: "record",
+    encode(view, offset, room, value) {
+      const encoded = encodeChecked(value);
+      if (encoded.length > room) return -1;
+      view.flags = 0;
+      view.u8.set(encoded, offset);
+      return encoded.length;
+    },
+    byteLength: (value) => encodeChecked(value).length,
+    decode: (view, offset, length) => codec.decode(view.u8.subarray(offset, offset + length)),
+  };
+  const layout = defineLayout<Value, Value[]>({ kind: "custom", name }, records);
+  registered.set(name, layout as Layout<unknown>);
+  return layout;
+}
+
+/** The layout registered under `name`, if any. */
+export function customByName(name: string): Layout<unknown> | undefined {
+  return registered.get(name);
+}

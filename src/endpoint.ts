@@ -1,0 +1,98 @@
+/**
+ * What senders, receivers and channels have in common: a native handle, and views of native memory
+ * that are taken away before the memory is.
+ *
+ * @module
+ */
+
+import { type Native, type NativeSymbols, StructBytes } from "../ffi/abi.ts";
+import type { Bells } from "./bells.ts";
+import { check, native } from "./native.ts";
+
+/** What the native library tells about an endpoint it opened. */
+export interface EndpointInfo {
+  readonly handle: number;
+  readonly mailboxAddress: bigint;
+  readonly slotBytes: number;
+  readonly capacity: number;
+  readonly maxSenders: number;
+  readonly ring: number;
+}
+
+/** Opens an endpoint: `call` fills the info. */
+export function openInfo(
+  action: string,
+  call: (symbols: NativeSymbols, info: BigUint64Array) => number,
+): EndpointInfo {
+  const info = new BigUint64Array(StructBytes.endpointInfo / 8);
+  const handle = check(call(native().symbols, info), action);
+  const words = new Uint32Array(info.buffer);
+  return {
+    handle,
+    mailboxAddress: info[0] as bigint,
+    slotBytes: words[2] as number,
+    capacity: words[3] as number,
+    maxSenders: words[4] as number,
+    ring: words[5] as number,
+  };
+}
+
+/** An open endpoint of the native library, and the memory it lets this thread see. */
+export class Endpoint {
+  /** The handle; 0 once closed. Every native call checks it. */
+  handle: number;
+  readonly info: EndpointInfo;
+  readonly bells: Bells;
+  readonly symbols: NativeSymbols;
+  /** The ring and position the last poll or reserve was about. */
+  readonly mailbox: Uint32Array;
+  readonly #native: Native;
+  readonly #memories: ArrayBuffer[] = [];
+
+  constructor(info: EndpointInfo, bells: Bells) {
+    this.#native = native();
+    this.info = info;
+    this.handle = info.handle;
+    this.bells = bells;
+    this.symbols = this.#native.symbols;
+    // The mailbox lies in the library's own table, which is never unmapped. A channel has none.
+    this.mailbox = new Uint32Array(
+      info.mailboxAddress === 0n
+        ? new ArrayBuffer(0)
+        : this.#native.mapMemory(info.mailboxAddress, StructBytes.mailbox),
+    );
+  }
+
+  /** Maps the data of a ring. The buffer is detached when the endpoint closes. */
+  mapRing(ring: number): ArrayBuffer {
+    const place = new BigUint64Array(2);
+    check(this.symbols.millrace_endpoint_ring(this.handle, ring, place), "map a ring");
+    const memory = this.#native.mapMemory(place[0] as bigint, Number(place[1]));
+    this.#memories.push(memory);
+    return memory;
+  }
+
+  orphans(): number {
+    return this.symbols.millrace_endpoint_orphans(this.handle);
+  }
+
+  /**
+   * Closes the endpoint. Every view of its memory has length 0 afterwards, so nothing that was kept
+   * can read what the memory becomes.
+   */
+  close(): void {
+    if (this.handle === 0) return;
+    const handle = this.handle;
+    this.handle = 0;
+    for (const memory of this.#memories.splice(0)) {
+      if (memory.byteLength === 0) {
+        // Somebody transferred it away: the memory must stay, for we can no longer take it back.
+        this.symbols.millrace_endpoint_quarantine(handle);
+      } else {
+        structuredClone(memory, { transfer: [memory] });
+      }
+    }
+    const answer = this.symbols.millrace_endpoint_close(handle);
+    if (answer > 0) this.bells.ring(answer, this.info.ring);
+  }
+}

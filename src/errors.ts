@@ -1,0 +1,85 @@
+/**
+ * The errors of Millrace. Misuse that a look at the documentation would have prevented throws
+ * `TypeError` or `RangeError`; what can happen at run time has a class here, with a `code`.
+ *
+ * @module
+ */
+
+import { LibraryError, MillraceError, UnsupportedPlatformError } from "../ffi/errors.ts";
+
+export { LibraryError, MillraceError, UnsupportedPlatformError };
+
+/**
+ * The channel is closed, and no value could be sent or received. `code` is `"CHANNEL_CLOSED"`,
+ * or `"ENDPOINT_CLOSED"` when it was this very endpoint that had been closed.
+ *
+ * As in `@std/async/channel`, `value` carries the value that was not sent.
+ *
+ * @example
+ * ```ts
+ * import { ChannelClosedError, mpsc, u32 } from "millrace";
+ *
+ * using channel = mpsc(u32, { capacity: 8 });
+ * const sender = channel.sender();
+ * channel.close();
+ * const error = await sender.send(7).catch((error) => error);
+ * console.assert(error instanceof ChannelClosedError && error.value === 7);
+ * ```
+ */
+export class ChannelClosedError extends MillraceError {
+  override name = "ChannelClosedError";
+  /** The value that was not sent; present only on errors of send operations. */
+  declare readonly value?: unknown;
+
+  /** Makes the error; a third argument becomes its `value`. */
+  constructor(code: string, message: string, ...unsent: [value: unknown] | []) {
+    super(code, message);
+    if (unsent.length > 0) {
+      Object.defineProperty(this, "value", { value: unsent[0], enumerable: true });
+    }
+  }
+}
+
+/**
+ * A ticket could not be redeemed. `code` says why: `"TICKET_USED"` (or revoked), `"TICKET_FORGED"`,
+ * `"TICKET_FOREIGN"` (another process issued it), `"TICKET_FREED"` (its channel is gone),
+ * `"TICKET_ROLE"` (a sender's ticket given to a receiver, or the reverse).
+ */
+export class TicketError extends MillraceError {
+  override name = "TicketError";
+}
+
+/** There is a receiver already, or was one: an mpsc channel has one in its life (`"RECEIVER_TAKEN"`). */
+export class ReceiverTakenError extends MillraceError {
+  override name = "ReceiverTakenError";
+}
+
+/** More senders than `maxSenders`, or more endpoints than a process may have. */
+export class TooManyError extends MillraceError {
+  override name = "TooManyError";
+}
+
+/** The endpoint belongs to another thread (`"WRONG_THREAD"`): send a ticket there instead. */
+export class WrongThreadError extends MillraceError {
+  override name = "WrongThreadError";
+}
+
+/** The system has no memory for the channel (`"OUT_OF_MEMORY"`). */
+export class OutOfMemoryError extends MillraceError {
+  override name = "OutOfMemoryError";
+}
+
+/** A blocking call ran out of time (`"TIMEOUT"`). */
+export class TimeoutError extends MillraceError {
+  override name = "TimeoutError";
+}
+
+/** The shared memory holds something it cannot hold (`"CORRUPT_SEGMENT"`). */
+export class CorruptSegmentError extends MillraceError {
+  override name = "CorruptSegmentError";
+}
+
+/** A ticket names a custom layout that is not registered in this thread (`"LAYOUT_UNREGISTERED"`). */
+export class LayoutError extends MillraceError {
+  override name = "LayoutError";
+}

@@ -1,0 +1,93 @@
+/**
+ * Layouts: how a value lies in a ring. A layout is what a channel is made of and what its tickets
+ * carry; the codec behind it is found from its spec, on either side.
+ *
+ * @module
+ */
+
+import type { Codec } from "./codec.ts";
+
+declare const typesOfLayout: unique symbol;
+
+/**
+ * Describes how values of type `Value` lie in memory, and that a batch of them is a `Batch`.
+ * Made by {@linkcode u32} and its kin, {@linkcode struct}, {@linkcode bytes}, {@linkcode utf8},
+ * {@linkcode json} and {@linkcode custom}.
+ *
+ * @typeParam Value What is sent and received.
+ * @typeParam Batch What a batch of values is received as: a typed array for numbers, else an array.
+ */
+export interface Layout<Value, Batch = Value[]> {
+  /** What travels in a ticket: enough to find the same layout on the other side. */
+  readonly spec: LayoutSpec;
+  /** Only for the type checker: nothing is stored here. */
+  readonly [typesOfLayout]?: [Value, Batch];
+}
+
+/** The type of the values of a layout. */
+export type ValueOf<L> = L extends Layout<infer Value, infer _> ? Value : never;
+
+/** The names of the scalar layouts. */
+export type ScalarName =
+  | "u8"
+  | "i8"
+  | "u16"
+  | "i16"
+  | "u32"
+  | "i32"
+  | "f32"
+  | "f64"
+  | "u64"
+  | "i64";
+
+/** A layout as plain data, as it travels in a ticket. */
+export type LayoutSpec =
+  | { readonly kind: ScalarName | "bytes" | "utf8" | "json" }
+  | { readonly kind: "struct"; readonly fields: readonly (readonly [string, LayoutSpec])[] }
+  | { readonly kind: "custom"; readonly name: string };
+
+const codecs = new WeakMap<object, Codec<unknown, unknown>>();
+
+/** Makes a layout of a spec and its codec. */
+export function defineLayout<Value, Batch>(
+  spec: LayoutSpec,
+  codec: Codec<Value, Batch>,
+): Layout<Value, Batch> {
+  const layout = Object.freeze({ spec: Object.freeze(spec) });
+  codecs.set(layout, codec as Codec<unknown, unknown>);
+  return layout;
+}
+
+/** Lets another object stand for a layout. */
+export function aliasLayout<Alias extends object>(
+  alias: Alias,
+  layout: object,
+): Alias {
+  codecs.set(alias, codecs.get(layout) as Codec<unknown, unknown>);
+  return Object.freeze(alias);
+}
+
+/** The codec of a layout. Throws a `TypeError` for what is not a layout. */
+export function codecOf<Value, Batch>(layout: Layout<Value, Batch>): Codec<Value, Batch> {
+  const isObject = (typeof layout === "object" && layout !== null) || typeof layout === "function";
+  const codec = isObject ? codecs.get(layout) : undefined;
+  if (codec === undefined) {
+    throw new TypeError(
+      `Cannot use a layout: expected one of u8 … i64, struct(), bytes, utf8, json or custom(), ` +
+        `received ${describe(layout)}`,
+    );
+  }
+  return codec as Codec<Value, Batch>;
+}
+
+/** A value in an error message: short, and never a throw. */
+export function describe(value: unknown): string {
+  if (typeof value === "string") {
+    return value.length > 40 ? `a string of ${value.length} characters` : JSON.stringify(value);
+  }
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  if (typeof value !== "object" || value === null) return String(value);
+  const name = Object.getPrototypeOf(value)?.constructor?.name;
+  return typeof name === "string" && name !== "Object" ? `a ${name}` : "an object";
+}

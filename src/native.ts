@@ -1,0 +1,75 @@
+/**
+ * The native library, loaded at first use, and what its answers mean.
+ *
+ * @module
+ */
+
+import { type Native, Status } from "../ffi/abi.ts";
+import { loadLibrary } from "../ffi/load.ts";
+import {
+  ChannelClosedError,
+  CorruptSegmentError,
+  MillraceError,
+  OutOfMemoryError,
+  ReceiverTakenError,
+  TicketError,
+  TooManyError,
+  WrongThreadError,
+} from "./errors.ts";
+
+let loaded: Native | undefined;
+
+/** The native library. The first call finds and opens it. */
+export function native(): Native {
+  return loaded ??= loadLibrary();
+}
+
+/** The error a negative answer stands for. `action` completes "Cannot …". */
+export function errorOf(status: number, action: string): Error {
+  const cannot = `Cannot ${action}: `;
+  switch (status) {
+    case Status.invalidHandle:
+      return new ChannelClosedError("ENDPOINT_CLOSED", cannot + "it has been closed");
+    case Status.wrongThread:
+      return new WrongThreadError(
+        "WRONG_THREAD",
+        cannot + "it belongs to the thread that opened it; post a ticket to the other one",
+      );
+    case Status.tooManyEndpoints:
+      return new TooManyError("TOO_MANY_ENDPOINTS", cannot + "this process has 16384 endpoints open");
+    case Status.outOfMemory:
+      return new OutOfMemoryError("OUT_OF_MEMORY", cannot + "the system has no memory for it");
+    case Status.channelClosed:
+      return new ChannelClosedError("CHANNEL_CLOSED", cannot + "the channel is closed");
+    case Status.tooManySenders:
+      return new TooManyError("TOO_MANY_SENDERS", cannot + "maxSenders are open already");
+    case Status.receiverTaken:
+      return new ReceiverTakenError(
+        "RECEIVER_TAKEN",
+        cannot + "an mpsc channel has one receiver, and this one has had it",
+      );
+    case Status.ticketForeign:
+      return new TicketError("TICKET_FOREIGN", cannot + "another process issued this ticket");
+    case Status.ticketForged:
+      return new TicketError("TICKET_FORGED", cannot + "this ticket was not issued by Millrace");
+    case Status.ticketUsed:
+      return new TicketError("TICKET_USED", cannot + "this ticket has been used or revoked");
+    case Status.ticketFreed:
+      return new TicketError("TICKET_FREED", cannot + "the channel of this ticket is gone");
+    case Status.ticketRole:
+      return new TicketError("TICKET_ROLE", cannot + "this ticket is for the other kind of endpoint");
+    case Status.corrupt:
+      return new CorruptSegmentError(
+        "CORRUPT_SEGMENT",
+        cannot + "the shared memory holds an impossible counter or record",
+      );
+    default:
+      return new MillraceError("INTERNAL", cannot + `the native library answered ${status}`);
+  }
+}
+
+/** Passes an answer through; throws the error a negative one stands for. */
+export function check(answer: number, action: string): number {
+  if (answer < 0) throw errorOf(answer, action);
+  return answer;
+}

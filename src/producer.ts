@@ -1,0 +1,281 @@
+/**
+ * The sending side of a ring: values are written where they will be read, and published by one
+ * native call a batch.
+ *
+ * @module
+ */
+
+import { Status } from "../ffi/abi.ts";
+import type { Codec, FixedCodec, RecordCodec, RecordView, Window } from "./codec.ts";
+import { recordSlotBytes } from "./codec.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { describe } from "./layout.ts";
+import { errorOf } from "./native.ts";
+import { bindRecords } from "./record.ts";
+
+/** Thrown away by nobody: says that a codec sent on the channel it was encoding for. */
+function reentered(): Error {
+  return new Error("Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender");
+}
+
+/**
+ * Puts values into a ring. What has been put becomes visible with `publish()`, all at once.
+ *
+ * Slots `[committed, index)` hold what was put and not yet published; `[index, granted)` are free
+ * and contiguous.
+ */
+export abstract class Producer<Value> {
+  /** Slots that the last refused put needs. */
+  slotsNeeded = 1;
+  /** Messages put and not yet published. */
+  pendingMessages = 0;
+  protected index = 0;
+  protected committed = 0;
+  protected granted = 0;
+  protected isWriting = false;
+  protected readonly endpoint: Endpoint;
+
+  constructor(endpoint: Endpoint) {
+    this.endpoint = endpoint;
+  }
+
+  /** Puts a value behind the others. False: there is no room; `slotsNeeded` says for what. */
+  abstract put(value: Value): boolean;
+
+  /** Puts values `from` on. Returns how many there was room for. */
+  abstract putMany(values: ArrayLike<Value>, from: number): number;
+
+  /** What was put and not published, for the error of a channel that closed meanwhile. */
+  abstract pendingValues(): ArrayLike<Value>;
+
+  /** Publishes what was put. False: the channel is closed, and nothing of it was sent. */
+  publish(): boolean {
+    const slots = this.index - this.committed;
+    if (slots === 0) return true;
+    const { endpoint } = this;
+    const answer = endpoint.symbols.millrace_sender_commit(endpoint.handle, slots, this.pendingMessages);
+    if (answer === 0) {
+      this.committed = this.index;
+      this.pendingMessages = 0;
+      return true;
+    }
+    return this.#afterCommit(answer);
+  }
+
+  #afterCommit(answer: number): boolean {
+    if (answer < 0) {
+      if (answer === Status.channelClosed) return false;
+      throw errorOf(answer, "send");
+    }
+    this.committed = this.index;
+    this.pendingMessages = 0;
+    this.endpoint.bells.ring(answer, this.endpoint.info.ring);
+    return true;
+  }
+
+  /** Forgets what was put and not published. */
+  discard(): void {
+    this.index = this.committed;
+    this.pendingMessages = 0;
+  }
+
+  /** Asks for `slots` contiguous slots; everything put must have been published. */
+  protected reserve(slots: number): boolean {
+    const { endpoint } = this;
+    const answer = endpoint.symbols.millrace_sender_reserve(endpoint.handle, slots);
+    if (answer > 0) {
+      this.index = this.committed = endpoint.mailbox[1] as number;
+      this.granted = this.index + answer;
+      return true;
+    }
+    if (answer < 0 && answer !== Status.channelClosed) throw errorOf(answer, "send");
+    this.slotsNeeded = slots;
+    return false;
+  }
+}
+
+/** A producer of one slot a value. */
+export class FixedProducer<Value, Batch> extends Producer<Value> {
+  readonly #codec: FixedCodec<Value, Batch>;
+  readonly #view: unknown;
+
+  constructor(endpoint: Endpoint, codec: FixedCodec<Value, Batch>) {
+    super(endpoint);
+    this.#codec = codec;
+    this.#view = codec.bind(endpoint.mapRing(endpoint.info.ring));
+  }
+
+  put(value: Value): boolean {
+    if (this.index === this.granted && !this.#makeRoom()) return false;
+    if (this.isWriting) throw reentered();
+    this.isWriting = true;
+    try {
+      this.#codec.write(this.#view, this.index, value);
+    } finally {
+      this.isWriting = false;
+    }
+    this.index++;
+    this.pendingMessages++;
+    return true;
+  }
+
+  putMany(values: ArrayLike<Value>, from: number): number {
+    let put = 0;
+    while (from + put < values.length) {
+      if (this.index === this.granted && !this.#makeRoom()) break;
+      const count = Math.min(values.length - from - put, this.granted - this.index);
+      if (this.isWriting) throw reentered();
+      this.isWriting = true;
+      try {
+        this.#codec.writeMany(this.#view, this.index, values, from + put, count);
+      } finally {
+        this.isWriting = false;
+      }
+      this.index += count;
+      this.pendingMessages += count;
+      put += count;
+    }
+    return put;
+  }
+
+  pendingValues(): ArrayLike<Value> {
+    return this.#codec.readMany(this.#view, this.committed, this.index - this.committed) as
+      unknown as ArrayLike<Value>;
+  }
+
+  #makeRoom(): boolean {
+    return this.publish() && this.reserve(1);
+  }
+
+  /** Up to `count` free slots in place; undefined when there is none. */
+  reserveWindow(count: number): Window<Value> | undefined {
+    if (this.index === this.granted && !this.#makeRoom()) return undefined;
+    return this.#codec.window(this.#view, this.index, Math.min(count, this.granted - this.index));
+  }
+
+  /** Takes `count` slots of the last window as put. */
+  commitWindow(count: number): void {
+    this.index += count;
+    this.pendingMessages += count;
+  }
+}
+
+/** A producer of records. */
+export class RecordProducer<Value> extends Producer<Value> {
+  readonly #codec: RecordCodec<Value>;
+  readonly #view: RecordView;
+  readonly #payloadBytesMax: number;
+
+  constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
+    super(endpoint);
+    this.#codec = codec;
+    this.#view = bindRecords(endpoint.mapRing(endpoint.info.ring));
+    // A record of half the ring always fits an empty ring, wherever its head is: the padding in
+    // front of it is then shorter than itself.
+    this.#payloadBytesMax = endpoint.info.capacity * (recordSlotBytes / 2) - recordSlotBytes;
+  }
+
+  put(value: Value): boolean {
+    if (this.isWriting) throw reentered();
+    this.isWriting = true;
+    try {
+      return this.#put(value);
+    } finally {
+      this.isWriting = false;
+    }
+  }
+
+  #put(value: Value): boolean {
+    const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
+    const offset = this.index * recordSlotBytes + recordSlotBytes;
+    // Room for an empty payload at least; below that even the header does not fit.
+    const length = room < 0 ? -1 : this.#codec.encode(this.#view, offset, room, value);
+    if (length < 0) return this.#putWithNewRoom(value);
+    this.#finishRecord(length);
+    return true;
+  }
+
+  #putWithNewRoom(value: Value): boolean {
+    const slots = this.#slotsOf(this.#codec.byteLength(value));
+    if (!this.publish() || !this.reserve(slots)) return false;
+    const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
+    const offset = this.index * recordSlotBytes + recordSlotBytes;
+    const length = this.#codec.encode(this.#view, offset, room, value);
+    if (length < 0) {
+      throw new RangeError("Cannot send: encode() gave more bytes the second time it was called");
+    }
+    this.#finishRecord(length);
+    return true;
+  }
+
+  /** The slots of a record; throws if no ring of this capacity can hold it. */
+  #slotsOf(payloadBytes: number): number {
+    if (payloadBytes > this.#payloadBytesMax) {
+      throw new RangeError(
+        `Cannot send: a message in this channel has at most ${this.#payloadBytesMax} bytes ` +
+          `(half of the ring, less its header), received one of ${payloadBytes}`,
+      );
+    }
+    return 1 + Math.ceil(payloadBytes / recordSlotBytes);
+  }
+
+  #finishRecord(payloadBytes: number): void {
+    if (payloadBytes > this.#payloadBytesMax) this.#slotsOf(payloadBytes);
+    const view = this.#view;
+    const word = this.index * 2;
+    view.u32[word] = payloadBytes;
+    view.u32[word + 1] = view.flags;
+    this.index += 1 + ((payloadBytes + recordSlotBytes - 1) >>> 3);
+    this.pendingMessages++;
+  }
+
+  putMany(values: ArrayLike<Value>, from: number): number {
+    let put = 0;
+    while (from + put < values.length && this.put(values[from + put] as Value)) put++;
+    return put;
+  }
+
+  pendingValues(): ArrayLike<Value> {
+    const values: Value[] = [];
+    for (let index = this.committed; index < this.index;) {
+      const length = this.#view.u32[index * 2] as number;
+      const flags = this.#view.u32[index * 2 + 1] as number;
+      this.#view.windowEnd = 0;
+      values.push(this.#codec.decode(this.#view, (index + 1) * recordSlotBytes, length, flags));
+      index += 1 + ((length + recordSlotBytes - 1) >>> 3);
+    }
+    return values;
+  }
+
+  /** `payloadBytes` free bytes in place, for a payload; undefined when there is no room. */
+  reserveBytes(payloadBytes: number): Uint8Array | undefined {
+    const slots = this.#slotsOf(payloadBytes);
+    if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) return undefined;
+    const offset = (this.index + 1) * recordSlotBytes;
+    return this.#view.u8.subarray(offset, offset + payloadBytes);
+  }
+
+  /** Takes the first `payloadBytes` of the last reserved bytes as a message. */
+  commitBytes(payloadBytes: number): void {
+    this.#view.flags = 0;
+    this.#finishRecord(payloadBytes);
+  }
+}
+
+/** The producer that a codec calls for. */
+export function producerOf<Value, Batch>(
+  endpoint: Endpoint,
+  codec: Codec<Value, Batch>,
+): FixedProducer<Value, Batch> | RecordProducer<Value> {
+  return codec.kind === "fixed"
+    ? new FixedProducer(endpoint, codec)
+    : new RecordProducer(endpoint, codec);
+}
+
+/** Checks a count a user gave. */
+export function checkCount(action: string, name: string, value: unknown, least: number): number {
+  if (Number.isInteger(value) && (value as number) >= least) return value as number;
+  throw new RangeError(
+    `Cannot ${action}: ${name} must be an integer of at least ${least}, received ${describe(value)}`,
+  );
+}

@@ -1,0 +1,60 @@
+/**
+ * The reason a channel was closed with, carried through its control block.
+ *
+ * @module
+ */
+
+import { Limits } from "../ffi/abi.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { MillraceError } from "./errors.ts";
+
+/** A reason, boxed: it can be any value, undefined too. */
+export interface ClosingReason {
+  readonly reason: unknown;
+}
+
+/** The longest message that is carried; with the name and JSON around it, it fits the control block. */
+const messageCharactersMax = 128;
+
+/**
+ * Turns a reason into the bytes the control block holds. Errors keep name and message, other values
+ * travel as JSON, and what does not fit as its first characters.
+ */
+export function encodeReason(reason: unknown): Uint8Array {
+  const encoder = new TextEncoder();
+  const encoded = encoder.encode(JSON.stringify(describeReason(reason)));
+  if (encoded.length <= Limits.reasonBytes) return encoded;
+  const text = String(reason).slice(0, messageCharactersMax);
+  return encoder.encode(JSON.stringify({ value: text }));
+}
+
+function describeReason(reason: unknown): { error: [string, string] } | { value: unknown } {
+  if (reason instanceof Error) {
+    const { name, message } = reason;
+    return { error: [name.slice(0, messageCharactersMax), message.slice(0, messageCharactersMax)] };
+  }
+  try {
+    const text = JSON.stringify(reason);
+    return { value: text === undefined ? String(reason) : JSON.parse(text) };
+  } catch {
+    return { value: String(reason) };
+  }
+}
+
+/** The reason the endpoint's channel was closed with, or undefined if it was closed without. */
+export function readReason(endpoint: Endpoint): ClosingReason | undefined {
+  if (endpoint.handle === 0) return undefined;
+  const buffer = new Uint8Array(Limits.reasonBytes);
+  const length = endpoint.symbols.millrace_endpoint_reason(endpoint.handle, buffer, buffer.length);
+  if (length <= 0) return undefined;
+  try {
+    const { error, value } = JSON.parse(new TextDecoder().decode(buffer.subarray(0, length)));
+    if (error === undefined) return { reason: value };
+    const [name, message] = error;
+    const revived = new MillraceError("CHANNEL_CLOSED", String(message));
+    revived.name = String(name);
+    return { reason: revived };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,641 @@
+/**
+ * The receiving endpoint of a channel.
+ *
+ * @module
+ */
+
+import { Role } from "../ffi/abi.ts";
+import { Bells } from "./bells.ts";
+import { recordSlotBytes, type WritableBatch } from "./codec.ts";
+import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./consumer.ts";
+import { Endpoint, openInfo } from "./endpoint.ts";
+import { ChannelClosedError, TicketError } from "./errors.ts";
+import { codecOf, describe, type Layout } from "./layout.ts";
+import { layoutOf } from "./layout_of.ts";
+import { checkCount } from "./producer.ts";
+import { readReason } from "./reason.ts";
+import { Run, type RunHandler, type RunOptions } from "./run.ts";
+import { readStatistics } from "./statistics.ts";
+import type { RoomSetter } from "./sender.ts";
+import { checkTicket, isConsistent, type ReceiverTicket } from "./ticket.ts";
+import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
+import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
+import type { Window } from "./codec.ts";
+
+/** What {@linkcode Receiver.tryReceive} gives; the same as in `@std/async/channel`. */
+export type ReceiveResult<Value> =
+  | { readonly state: "ok"; readonly value: Value }
+  | { readonly state: "empty" }
+  | { readonly state: "closed" };
+
+/** Options of the async receives. */
+export interface ReceiveOptions {
+  /** Aborts the wait: the promise rejects with the signal's reason, nothing is lost. */
+  readonly signal?: AbortSignal;
+}
+
+interface PendingReceive<Value> {
+  /** False: it waits until something can be received, and takes nothing. */
+  readonly takes: boolean;
+  readonly resolve: (value: Value) => void;
+  readonly reject: (reason: unknown) => void;
+  /** Called instead of reject() when the channel ends. */
+  readonly end: () => void;
+}
+
+const emptyResult: { readonly state: "empty" } = Object.freeze({ state: "empty" });
+const closedResult: { readonly state: "closed" } = Object.freeze({ state: "closed" });
+
+/** Opens a receiver over an endpoint; the library's own way in. */
+export const makeReceiver = Symbol("makeReceiver");
+
+/** The most values of one batch of {@linkcode Receiver.batches}, unless told otherwise. */
+const batchMax = 4096;
+
+/**
+ * Receives the values of a channel. An mpsc channel has one receiver in its life; it belongs to the
+ * thread that opened it: to receive in a Worker, post it a ticket
+ * ({@linkcode Channel.receiverTicket}) and open that there.
+ *
+ * Closing the receiver closes the channel, and its senders get `ChannelClosedError`.
+ *
+ * @example
+ * ```ts
+ * import { mpsc, u32 } from "millrace";
+ *
+ * using channel = mpsc(u32, { capacity: 8 });
+ * const receiver = channel.receiver();
+ * {
+ *   using sender = channel.sender();
+ *   sender.sendBatch([1, 2, 3]);
+ * } // the last sender is gone: the channel ends once drained
+ * let sum = 0;
+ * for await (const value of receiver) sum += value;
+ * console.assert(sum === 6);
+ * ```
+ *
+ * @typeParam Value What is received.
+ * @typeParam Batch What a batch of values is received as.
+ */
+export class Receiver<Value, Batch = Value[]>
+  implements AsyncIterable<Value>, Disposable, AsyncDisposable {
+  readonly #endpoint: Endpoint;
+  readonly #consumer: FixedConsumer<Value, Batch> | RecordConsumer<Value>;
+  readonly #wait: WaitStrategy;
+  readonly #waiter: Waiter;
+  readonly #pending: PendingReceive<Value>[] = [];
+  /** Messages of the last `readable()` that can still be released. */
+  #exposed = 0;
+  #hasEnded = false;
+  #run: Run<Value, Batch> | undefined;
+
+  /** Made by the library: see {@linkcode Channel.receiver} and {@linkcode Receiver.open}. */
+  private constructor(
+    endpoint: Endpoint,
+    layout: Layout<Value, Batch>,
+    wait: WaitStrategy,
+    pollBudget: PollBudget,
+  ) {
+    this.#endpoint = endpoint;
+    this.#consumer = consumerOf(endpoint, codecOf(layout));
+    this.#wait = wait;
+    const target: WaitTarget = {
+      attempt: () => this.#servePending(),
+      arm: () => endpoint.symbols.millrace_receiver_arm(endpoint.handle) === 1,
+      disarm: () => void endpoint.symbols.millrace_receiver_disarm(endpoint.handle),
+      orphans: () => endpoint.orphans(),
+    };
+    this.#waiter = new Waiter(endpoint.bells.words, Bells.receiver, target, pollBudget);
+  }
+
+  /** @ignore Made by the library. */
+  static [makeReceiver]<Value, Batch>(
+    endpoint: Endpoint,
+    layout: Layout<Value, Batch>,
+    wait: WaitStrategy,
+    pollBudget: PollBudget,
+  ): Receiver<Value, Batch> {
+    return new Receiver(endpoint, layout, wait, pollBudget);
+  }
+
+  /**
+   * Opens the receiver a ticket is for, in this thread. A ticket is good once.
+   *
+   * @throws {TypeError} If `ticket` is not a ticket.
+   * @throws {TicketError} If it was used, revoked or forged, is of another process or a sender's,
+   *   or its channel is gone.
+   * @throws {LayoutError} If its custom layout is not registered in this thread.
+   * @throws {ReceiverTakenError} If the channel has, or had, a receiver.
+   */
+  static open<Value, Batch = Value[]>(
+    ticket: ReceiverTicket<Value, Batch>,
+  ): Receiver<Value, Batch> {
+    const checked = checkTicket(ticket, "receiver");
+    // Before the right is used up: the layout may still have to be registered.
+    const layout = layoutOf(checked.layout) as Layout<Value, Batch>;
+    const codec = codecOf(layout);
+    const bells = new Bells(checked.bells);
+    const info = openInfo(
+      "open a receiver",
+      (symbols, info) => symbols.millrace_endpoint_open(checked.right, Role.receiver, info),
+    );
+    const endpoint = new Endpoint(info, bells);
+    const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
+    if (!isConsistent(checked, info.slotBytes, info.maxSenders, slotBytes)) {
+      endpoint.close();
+      throw new TicketError("TICKET_FORGED", "Cannot open a receiver: the ticket was altered");
+    }
+    return new Receiver(endpoint, layout, checked.wait, checked.pollBudget);
+  }
+
+  /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */
+  get capacity(): number {
+    const { capacity, slotBytes } = this.#endpoint.info;
+    return this.#consumer.countsBytes ? capacity * slotBytes : capacity;
+  }
+
+  /** Values sent and not yet received, over all senders. */
+  get size(): number {
+    this.#checkOpen();
+    const { sent, received } = readStatistics(this.#endpoint);
+    return sent - received - this.#consumer.unsettledMessages;
+  }
+
+  /** Whether the channel is closed, or this receiver is. Values may still be there to receive. */
+  get closed(): boolean {
+    const { handle, symbols } = this.#endpoint;
+    return handle === 0 || symbols.millrace_endpoint_close_state(handle) !== 0;
+  }
+
+  /**
+   * Receives a value if one is there.
+   *
+   * @returns `{ state: "ok", value }`, `{ state: "empty" }`, or `{ state: "closed" }` when the
+   *   channel is closed and drained.
+   * @throws {ChannelClosedError} If this receiver has been closed (`"ENDPOINT_CLOSED"`).
+   */
+  tryReceive(): ReceiveResult<Value> {
+    this.#checkFree();
+    const consumer = this.#consumer;
+    const there = consumer.poll();
+    if (there > 0) {
+      const value = consumer.take();
+      consumer.settle();
+      return { state: "ok", value };
+    }
+    if (there === 0) return emptyResult;
+    this.#end();
+    return closedResult;
+  }
+
+  /**
+   * Receives a value, waiting for one if need be. Calls are served in their order.
+   *
+   * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was
+   *   closed with a reason, that is thrown instead.
+   */
+  receive(options?: ReceiveOptions): Promise<Value> {
+    try {
+      this.#checkFree();
+      if (this.#pending.length === 0) {
+        const there = this.#consumer.poll();
+        if (there > 0) {
+          const value = this.#consumer.take();
+          this.#consumer.settle();
+          return Promise.resolve(value);
+        }
+        if (there === ended) {
+          this.#end();
+          return Promise.reject(this.#endError());
+        }
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<Value>();
+      this.#enqueue(
+        { takes: true, resolve, reject, end: () => reject(this.#endError()) },
+        options?.signal,
+      );
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Resolves when something can be received without waiting: to true when there is, to false when
+   * the channel is closed and drained.
+   */
+  ready(options?: ReceiveOptions): Promise<boolean> {
+    try {
+      this.#checkFree();
+      const there = this.#consumer.poll();
+      if (there > 0) return resolvedTrue;
+      if (there === ended) {
+        this.#end();
+        return resolvedFalse;
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+      this.#enqueue(
+        { takes: false, resolve: () => resolve(true), reject, end: () => resolve(false) },
+        options?.signal,
+      );
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #enqueue(entry: PendingReceive<Value>, signal: AbortSignal | undefined): void {
+    if (signal === undefined) {
+      this.#pending.push(entry);
+      return this.#waiter.start();
+    }
+    if (signal.aborted) return entry.reject(signal.reason);
+    const onAbort = () => {
+      const index = this.#pending.indexOf(listening);
+      if (index < 0) return;
+      this.#pending.splice(index, 1);
+      if (this.#pending.length === 0) this.#waiter.cancel();
+      entry.reject(signal.reason);
+    };
+    const unlisten = () => signal.removeEventListener("abort", onAbort);
+    const listening: PendingReceive<Value> = {
+      takes: entry.takes,
+      resolve: (value) => {
+        unlisten();
+        entry.resolve(value);
+      },
+      reject: (reason) => {
+        unlisten();
+        entry.reject(reason);
+      },
+      end: () => {
+        unlisten();
+        entry.end();
+      },
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#pending.push(listening);
+    this.#waiter.start();
+  }
+
+  /** Serves those who wait, as far as there is something. True: nobody waits any more. */
+  #servePending(): boolean {
+    const consumer = this.#consumer;
+    while (this.#pending.length !== 0) {
+      let there: number;
+      try {
+        there = consumer.poll();
+      } catch (error) {
+        for (const entry of this.#pending.splice(0)) entry.reject(error);
+        break;
+      }
+      if (there === 0) return false;
+      if (there === ended) {
+        this.#end();
+        for (const entry of this.#pending.splice(0)) entry.end();
+        break;
+      }
+      const entry = this.#pending.shift() as PendingReceive<Value>;
+      if (!entry.takes) {
+        entry.resolve(undefined as Value);
+        continue;
+      }
+      try {
+        entry.resolve(consumer.take());
+      } catch (error) {
+        entry.reject(error);
+      }
+      consumer.settle();
+    }
+    return true;
+  }
+
+  /** Seen once: closed and drained. Tells those who wait in `drained()`. */
+  #end(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#endpoint.bells.ringDrain();
+  }
+
+  /** What a receive that finds the channel ended throws: the reason of its close, if there was one. */
+  #endError(): unknown {
+    return readReason(this.#endpoint)?.reason ??
+      new ChannelClosedError("CHANNEL_CLOSED", "Cannot receive: the channel is closed and drained");
+  }
+
+  #checkOpen(): void {
+    if (this.#endpoint.handle !== 0) return;
+    throw new ChannelClosedError("ENDPOINT_CLOSED", "Cannot receive: this receiver has been closed");
+  }
+
+  /** Open, and not run by a managed loop. */
+  #checkFree(): void {
+    if (this.#endpoint.handle === 0) this.#checkOpen();
+    this.#exposed = 0;
+    if (this.#run !== undefined) {
+      throw new TypeError("Cannot receive: run() is consuming this receiver; stop() it first");
+    }
+  }
+
+  /**
+   * Receives a value, blocking this thread until there is one. For Workers: it stops the event loop.
+   *
+   * @throws {TimeoutError} If the time is up.
+   * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was
+   *   closed with a reason, that is thrown instead.
+   */
+  receiveSync(options?: WaitOptions): Value {
+    let value: Value | undefined;
+    const { symbols } = this.#endpoint;
+    waitBlocking(options, this.#wait, "receive", () => {
+      const result = this.tryReceive();
+      if (result.state === "closed") throw this.#endError();
+      if (result.state === "empty") return false;
+      value = result.value;
+      return true;
+    }, (strategy, timeoutUs) => {
+      symbols.millrace_receiver_wait(this.#endpoint.handle, strategy, timeoutUs);
+    });
+    return value as Value;
+  }
+
+  /**
+   * Receives what is there, without waiting.
+   *
+   * @param target The most values to receive, which come as a batch of their own; or an array or
+   *   typed array to fill from its start, whose `length` is the most.
+   * @returns The batch; or, when `target` was filled, how many values were. Empty or 0 when there
+   *   is nothing.
+   */
+  receiveBatch(target: number): Batch;
+  receiveBatch(target: WritableBatch<Value>): number;
+  receiveBatch(target: number | WritableBatch<Value>): Batch | number {
+    this.#checkFree();
+    if (typeof target === "number") {
+      return this.#consumer.takeBatch(checkCount("receive a batch", "target", target, 1)) as Batch;
+    }
+    const isBatch = Array.isArray(target) ||
+      (ArrayBuffer.isView(target) && !(target instanceof DataView));
+    if (isBatch) return this.#consumer.takeInto(target);
+    throw new TypeError(
+      `Cannot receive a batch: expected a number, an array or a typed array, received ${describe(target)}`,
+    );
+  }
+
+  /** Values until the channel is closed and drained; throws the reason it was closed with, if any. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
+    const finish = () => Promise.resolve({ done: true, value: undefined } as const);
+    return {
+      next: () => {
+        try {
+          this.#checkFree();
+          const there = this.#pending.length === 0 ? this.#consumer.poll() : 0;
+          if (there > 0) {
+            const value = this.#consumer.take();
+            this.#consumer.settleSoon();
+            return Promise.resolve({ done: false, value });
+          }
+        } catch (error) {
+          return Promise.reject(error);
+        }
+        return this.#nextOrEnd();
+      },
+      return: () => {
+        if (this.#endpoint.handle !== 0) this.#consumer.settle();
+        return finish();
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  async #nextOrEnd(): Promise<IteratorResult<Value, undefined>> {
+    const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Value, undefined>>();
+    this.#enqueue({
+      takes: true,
+      resolve: (value) => resolve({ done: false, value }),
+      reject,
+      end: () => {
+        const closing = readReason(this.#endpoint);
+        if (closing === undefined) resolve({ done: true, value: undefined });
+        else reject(closing.reason);
+      },
+    }, undefined);
+    return await promise;
+  }
+
+  /**
+   * Batches of values, each all that was there up to `max`, until the channel is closed and
+   * drained. Each batch is the caller's own.
+   */
+  async *batches(
+    options?: ReceiveOptions & { readonly max?: number },
+  ): AsyncGenerator<Batch, void, void> {
+    const max = checkCount("receive batches", "max", options?.max ?? batchMax, 1);
+    while (await this.ready(options)) {
+      yield this.#consumer.takeBatch(max) as Batch;
+    }
+    const closing = readReason(this.#endpoint);
+    if (closing !== undefined) throw closing.reason;
+  }
+
+  /**
+   * What can be read in one run, in the ring itself: for numbers a typed array, for structs a
+   * `StructWindow`, for layouts of variable length an array of the payloads' bytes. Good until
+   * `release()`; nothing is received before that.
+   *
+   * @returns The values in place, or undefined when there is nothing now.
+   */
+  readable(): Readable<Value, Batch> | undefined {
+    this.#checkFree();
+    const there = this.#consumer.poll();
+    if (there === ended) this.#end();
+    if (there <= 0) return undefined;
+    const { view, messages } = this.#consumer.window();
+    this.#exposed = messages;
+    return view as Readable<Value, Batch>;
+  }
+
+  /**
+   * Receives the first `count` values of the last `readable()` without looking at them again: their
+   * place is free for the sender. All of them unless `count` is given.
+   *
+   * @throws {RangeError} If `count` is more than `readable()` gave, or another receive came between.
+   */
+  release(count: number = this.#exposed): void {
+    this.#checkOpen();
+    checkCount("release", "count", count, 0);
+    if (count > this.#exposed) {
+      throw new RangeError(`Cannot release: readable() has ${this.#exposed} left, received ${count}`);
+    }
+    this.#consumer.skip(count);
+    this.#exposed -= count;
+    this.#consumer.settle();
+  }
+
+  /**
+   * Calls `handle` with every value that is there, without waiting.
+   *
+   * @returns How many there were. If `handle` throws, its value counts as received and no other is
+   *   lost.
+   */
+  drain(handle: (value: Value) => void): number {
+    if (typeof handle !== "function") {
+      throw new TypeError(`Cannot drain: expected a function, received ${describe(handle)}`);
+    }
+    this.#checkFree();
+    const consumer = this.#consumer;
+    let count = 0;
+    try {
+      while (consumer.poll() > 0) {
+        // handle() may close this receiver.
+        handle(consumer.take());
+        count++;
+        if (this.#endpoint.handle === 0) return count;
+        consumer.settleSoon();
+      }
+    } finally {
+      if (this.#endpoint.handle !== 0) consumer.settle();
+    }
+    return count;
+  }
+
+  /**
+   * Consumes on this event loop until the channel ends or the loop is stopped: `handle` is called
+   * with one value after the other, or with batches when `batch` is given. Every turn lasts a
+   * budget at most; then timers and I/O have their turn.
+   *
+   * @example
+   * ```ts
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * const sender = channel.sender();
+   * let sum = 0;
+   * const loop = channel.receiver().run((value) => {
+   *   sum += value;
+   * });
+   * sender.sendBatch([1, 2, 3]);
+   * await loop.stop(); // after what had been sent is handled
+   * console.assert(sum === 6 && loop.messages === 3);
+   * ```
+   */
+  run(handle: RunHandler<Value>, options?: RunOptions & { readonly batch?: undefined }): Run<Value, Batch>;
+  run(handle: RunHandler<Batch>, options: RunOptions & { readonly batch: number }): Run<Value, Batch>;
+  run(
+    handle: RunHandler<Value> | RunHandler<Batch>,
+    options: RunOptions = {},
+  ): Run<Value, Batch> {
+    this.#checkFree();
+    if (this.#pending.length !== 0) {
+      throw new TypeError("Cannot run: a receive is pending on this receiver");
+    }
+    // #checkFree() refuses while #run is set; the loop itself goes through the consumer.
+    const run = new Run<Value, Batch>(
+      {
+        consumer: this.#consumer,
+        endpoint: this.#endpoint,
+        ready: (signal) => this.#readyForRun(signal),
+        reason: () => readReason(this.#endpoint),
+        finished: () => {
+          this.#run = undefined;
+        },
+        ended: () => this.#end(),
+      },
+      handle as RunHandler<Value | Batch>,
+      options,
+    );
+    this.#run = run;
+    return run;
+  }
+
+  #readyForRun(signal: AbortSignal): Promise<boolean> {
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    this.#enqueue(
+      { takes: false, resolve: () => resolve(true), reject, end: () => resolve(false) },
+      signal,
+    );
+    return promise;
+  }
+
+  /**
+   * A stream of the values. It ends when the channel is closed and drained, and errors with the
+   * reason it was closed with, if any. Cancelling it closes this receiver.
+   */
+  toReadableStream(): ReadableStream<Value> {
+    const values = this[Symbol.asyncIterator]();
+    return new ReadableStream<Value>({
+      async pull(controller) {
+        const { done, value } = await values.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: () => this.close(),
+    }, { highWaterMark: 0 });
+  }
+
+  /** Lets a pending receive keep the process alive, as it does unless `unref()` was called. */
+  ref(): this {
+    this.#waiter.setRef(true);
+    return this;
+  }
+
+  /** A pending receive no longer keeps the process alive. */
+  unref(): this {
+    this.#waiter.setRef(false);
+    return this;
+  }
+
+  /**
+   * Closes this receiver, and with it the channel: senders get `ChannelClosedError`, receives that
+   * wait reject, what was sent and not received is gone. To drain first, close the channel and
+   * receive until it ends. Idempotent.
+   */
+  close(): void {
+    if (this.#endpoint.handle === 0) return;
+    this.#consumer.settle();
+    this.#waiter.cancel();
+    this.#endpoint.close();
+    const error = new ChannelClosedError(
+      "ENDPOINT_CLOSED",
+      "Cannot receive: this receiver has been closed",
+    );
+    for (const entry of this.#pending.splice(0)) entry.reject(error);
+  }
+
+  /** The same as {@linkcode Receiver.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Stops a managed loop after what had been sent is handled, then closes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#run?.stop();
+    this.close();
+  }
+}
+
+/** What {@linkcode Receiver.readable} gives. */
+export type Readable<Value, Batch> = Batch extends Value[]
+  ? (Value extends object ? Window<Value> & RoomSetter<Value> | Uint8Array[] : Uint8Array[])
+  : Batch;
+
+const resolvedTrue: Promise<boolean> = Promise.resolve(true);
+const resolvedFalse: Promise<boolean> = Promise.resolve(false);
+
+/** Opens the receiver on a channel this thread holds. */
+export function openReceiverOn<Value, Batch>(
+  channel: number,
+  bells: Bells,
+  layout: Layout<Value, Batch>,
+  wait: WaitStrategy,
+  pollBudget: PollBudget,
+): Receiver<Value, Batch> {
+  const info = openInfo(
+    "open the receiver",
+    (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.receiver, info),
+  );
+  return Receiver[makeReceiver](new Endpoint(info, bells), layout, wait, pollBudget);
+}
+

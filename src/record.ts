@@ -1,0 +1,138 @@
+/**
+ * The layouts of messages of variable length: bytes, text and JSON.
+ *
+ * @module
+ */
+
+import { type RecordBuffer, type RecordCodec, type RecordView } from "./codec.ts";
+import { aliasLayout, defineLayout, describe, type Layout } from "./layout.ts";
+import { decodeText, encodeText, textByteLength } from "./text.ts";
+
+/** Views over the data of a ring of records. */
+export function bindRecords(memory: ArrayBuffer): RecordView {
+  return {
+    memory,
+    u8: new Uint8Array(memory),
+    u32: new Uint32Array(memory),
+    buffer: Buffer.from(memory) as unknown as RecordBuffer,
+    flags: 0,
+    text: "",
+    textStart: 0,
+    textEnd: 0,
+    windowEnd: 0,
+  };
+}
+
+const bytesCodec: RecordCodec<Uint8Array> = {
+  kind: "record",
+  encode(view, offset, room, value) {
+    if (!(value instanceof Uint8Array)) {
+      throw new TypeError(`Cannot send as bytes: expected a Uint8Array, received ${describe(value)}`);
+    }
+    if (value.length > room) return -1;
+    view.flags = 0;
+    view.u8.set(value, offset);
+    return value.length;
+  },
+  byteLength: (value) => value.length,
+  decode: (view, offset, length) => view.u8.slice(offset, offset + length),
+};
+
+/**
+ * Byte strings of any length. What is received is a copy of its own; `readable()` gives views.
+ *
+ * @example
+ * ```ts
+ * import { bytes, mpsc } from "millrace";
+ *
+ * using channel = mpsc(bytes, { capacity: 4096 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ * sender.trySend(new Uint8Array([1, 2, 3]));
+ * console.assert((await receiver.receive()).length === 3);
+ * ```
+ */
+export const bytes: Layout<Uint8Array> = defineLayout({ kind: "bytes" }, bytesCodec);
+
+const utf8Codec: RecordCodec<string> = {
+  kind: "record",
+  encode(view, offset, room, value) {
+    if (typeof value !== "string") {
+      throw new TypeError(`Cannot send as utf8: expected a string, received ${describe(value)}`);
+    }
+    return encodeText(view, offset, room, value);
+  },
+  byteLength: textByteLength,
+  decode: decodeText,
+};
+
+/**
+ * Strings, as UTF-8. A lone surrogate arrives as U+FFFD, as everywhere in UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { mpsc, utf8 } from "millrace";
+ *
+ * using channel = mpsc(utf8, { capacity: 4096 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ * sender.trySend("Grüße");
+ * console.assert((await receiver.receive()) === "Grüße");
+ * ```
+ */
+export const utf8: Layout<string> = defineLayout({ kind: "utf8" }, utf8Codec);
+
+function stringify(value: unknown): string {
+  const text = JSON.stringify(value);
+  if (text === undefined) {
+    throw new TypeError(`Cannot send as json: expected a value JSON can express, received ${describe(value)}`);
+  }
+  return text;
+}
+
+const jsonCodec: RecordCodec<unknown> = {
+  kind: "record",
+  encode: (view, offset, room, value) => encodeText(view, offset, room, stringify(value)),
+  byteLength: (value) => textByteLength(stringify(value)),
+  decode: (view, offset, length, flags) => JSON.parse(decodeText(view, offset, length, flags)),
+};
+
+/** What JSON can express. */
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue | undefined };
+
+/**
+ * The layout of JSON: a layout as it stands, and a function that gives it the type of your values.
+ */
+export interface JsonLayout extends Layout<JsonValue> {
+  /** The same layout, for values of type `Value`; JSON is not checked against it. */
+  <Value>(): Layout<Value>;
+}
+
+const jsonLayout: Layout<JsonValue> = defineLayout({ kind: "json" }, jsonCodec as RecordCodec<JsonValue>);
+
+/**
+ * Any value JSON can express: `json`, or with the type of what you send, `json<Order>()`.
+ *
+ * @example
+ * ```ts
+ * import { json, mpsc } from "millrace";
+ *
+ * using channel = mpsc(json<{ id: number }>(), { capacity: 4096 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ * sender.trySend({ id: 1 });
+ * console.assert((await receiver.receive()).id === 1);
+ * ```
+ */
+export const json: JsonLayout = aliasLayout(
+  Object.assign(<Value>() => jsonLayout as Layout<unknown> as Layout<Value>, {
+    spec: jsonLayout.spec,
+  }),
+  jsonLayout,
+);

@@ -1,0 +1,243 @@
+/**
+ * The managed event loop: a receiver consumed on the runtime's own event loop.
+ *
+ * @module
+ */
+
+import type { Consumer } from "./consumer.ts";
+import { ended } from "./consumer.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { describe } from "./layout.ts";
+import { checkCount } from "./producer.ts";
+import type { ClosingReason } from "./reason.ts";
+
+/** Called with a value or a batch. If it gives a promise, the next call waits for that. */
+export type RunHandler<Message> = (message: Message) => void | PromiseLike<void>;
+
+/** Options of {@linkcode Receiver.run}. */
+export interface RunOptions {
+  /** Hand out batches of up to so many values, instead of single values. */
+  readonly batch?: number;
+  /** How long, in milliseconds, one turn of the event loop may last; 2 unless given. */
+  readonly budget?: number;
+  /** Stops the loop at once, without draining; `finished` rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** How the loop ended. */
+export interface RunSummary {
+  /** Values handed out. */
+  readonly messages: number;
+  /** Why: the channel was closed and is drained, or `stop()` was called. */
+  readonly state: "closed" | "stopped";
+}
+
+/** What a loop needs of its receiver. */
+export interface RunSource<Value, Batch> {
+  readonly consumer: Consumer<Value, Batch | Value[]>;
+  readonly endpoint: Endpoint;
+  /** True when there is something, false when the channel has ended. */
+  readonly ready: (signal: AbortSignal) => Promise<boolean>;
+  readonly reason: () => ClosingReason | undefined;
+  readonly finished: () => void;
+  readonly ended: () => void;
+}
+
+const budgetMsDefault = 2;
+/** Looking at the clock costs as much as a small message: not after every one. */
+const messagesBetweenClockReads = 32;
+
+/**
+ * A running loop.
+ *
+ * @typeParam Value What is received.
+ * @typeParam Batch What a batch of values is received as.
+ */
+export class Run<Value, Batch = Value[]> implements AsyncDisposable {
+  /**
+   * Resolves when the loop has ended: the channel is closed and drained, or the loop was stopped.
+   * Rejects with what the handler threw, with the reason the channel was closed with, or with the
+   * reason of the signal.
+   */
+  readonly finished: Promise<RunSummary>;
+  readonly #source: RunSource<Value, Batch>;
+  readonly #handle: RunHandler<Value | Batch>;
+  readonly #batch: number | undefined;
+  readonly #budgetMs: number;
+  readonly #signal: AbortSignal | undefined;
+  readonly #stopWaiting = new AbortController();
+  #messages = 0;
+  #calls = 0;
+  #turns = 0;
+  #isStopping = false;
+  /** Inside the handler, a stop() that waited for the loop would wait for itself. */
+  #isDone = false;
+
+  /** Made by the library: see {@linkcode Receiver.run}. */
+  constructor(
+    source: RunSource<Value, Batch>,
+    handle: RunHandler<Value | Batch>,
+    options: RunOptions,
+  ) {
+    const { batch, budget = budgetMsDefault, signal } = options;
+    if (typeof handle !== "function") {
+      throw new TypeError(`Cannot run: expected a function, received ${describe(handle)}`);
+    }
+    if (typeof budget !== "number" || !(budget > 0)) {
+      throw new RangeError(
+        `Cannot run: budget must be a positive number of milliseconds, received ${describe(budget)}`,
+      );
+    }
+    this.#batch = batch === undefined ? undefined : checkCount("run", "batch", batch, 1);
+    this.#source = source;
+    this.#handle = handle;
+    this.#budgetMs = budget;
+    this.#signal = signal;
+    this.finished = this.#loop();
+    // Whoever wants to know looks at it; nobody must, when stop() tells the same.
+    this.finished.catch(() => {});
+  }
+
+  /** Values handed out so far. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** Calls of the handler so far: fewer than values when they come in batches. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** Turns of the event loop used so far. */
+  get turns(): number {
+    return this.#turns;
+  }
+
+  /**
+   * Stops the loop after everything that has been sent by now is handled. The receiver stays open.
+   *
+   * @returns A promise that resolves then, and rejects as `finished` does. Inside the handler do not
+   *   await it: the loop would wait for itself.
+   */
+  async stop(): Promise<void> {
+    if (!this.#isStopping && !this.#isDone) {
+      const { endpoint } = this.#source;
+      if (endpoint.handle !== 0) endpoint.symbols.millrace_receiver_mark(endpoint.handle);
+      this.#isStopping = true;
+      this.#stopWaiting.abort(stopped);
+    }
+    await this.finished;
+  }
+
+  /** The same as {@linkcode Run.stop}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #loop(): Promise<RunSummary> {
+    const { consumer, endpoint, ended: tellEnd, reason, finished } = this.#source;
+    try {
+      const signal = this.#signal;
+      signal?.throwIfAborted();
+      const onAbort = () => this.#stopWaiting.abort(signal?.reason);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      try {
+        // run() returns before the first value is handed out.
+        await Promise.resolve();
+        while (true) {
+          signal?.throwIfAborted();
+          if (endpoint.handle === 0) return this.#summary("closed");
+          const there = await this.#turn();
+          if (endpoint.handle === 0) return this.#summary("closed");
+          if (there === ended) {
+            tellEnd();
+            const closing = reason();
+            if (closing !== undefined) throw closing.reason;
+            return this.#summary("closed");
+          }
+          if (this.#isStopping && this.#hasReachedMark()) return this.#summary("stopped");
+          if (there > 0) await nextTurn();
+          else if (!(await this.#wait())) continue; // the next turn finds the end
+        }
+      } finally {
+        signal?.removeEventListener("abort", onAbort);
+      }
+    } finally {
+      this.#isDone = true;
+      if (endpoint.handle !== 0) consumer.settle();
+      finished();
+    }
+  }
+
+  #summary(state: RunSummary["state"]): RunSummary {
+    return { messages: this.#messages, state };
+  }
+
+  #hasReachedMark(): boolean {
+    const { consumer, endpoint } = this.#source;
+    consumer.settle();
+    return endpoint.symbols.millrace_receiver_reached_mark(endpoint.handle) === 1;
+  }
+
+  async #wait(): Promise<boolean> {
+    if (this.#isStopping) {
+      await nextTurn();
+      return true;
+    }
+    try {
+      return await this.#source.ready(this.#stopWaiting.signal);
+    } catch (error) {
+      if (error === stopped) return true;
+      throw error;
+    }
+  }
+
+  /** Hands out what is there until the budget is spent. Returns what the last look found. */
+  async #turn(): Promise<number> {
+    const { consumer, endpoint } = this.#source;
+    const batch = this.#batch;
+    const until = performance.now() + this.#budgetMs;
+    this.#turns++;
+    let there: number;
+    let countdown = messagesBetweenClockReads;
+    try {
+      while ((there = consumer.poll()) > 0) {
+        let message: Value | Batch;
+        if (batch === undefined) {
+          message = consumer.take();
+          this.#messages++;
+        } else {
+          const taken = consumer.takeBatch(batch) as Batch & ArrayLike<Value>;
+          this.#messages += taken.length;
+          countdown = 0;
+          message = taken;
+        }
+        this.#calls++;
+        const handled = this.#handle(message);
+        if (handled !== undefined && typeof handled?.then === "function") {
+          // The sender may have the room while the handler is at work.
+          consumer.settle();
+          await handled;
+          countdown = 0;
+        } else {
+          consumer.settleSoon();
+        }
+        if (endpoint.handle === 0) return 0;
+        if (--countdown > 0) continue;
+        countdown = messagesBetweenClockReads;
+        if (this.#signal?.aborted) break;
+        if (this.#isStopping && this.#hasReachedMark()) break;
+        if (performance.now() >= until) break;
+      }
+    } finally {
+      if (endpoint.handle !== 0) consumer.settle();
+    }
+    return there;
+  }
+}
+
+const stopped = Symbol("stopped");
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,217 @@
+/**
+ * The layouts of single numbers: one slot, one element of a typed array.
+ *
+ * @module
+ */
+
+import type { FixedCodec, WritableBatch } from "./codec.ts";
+import { defineLayout, describe, type Layout, type ScalarName } from "./layout.ts";
+
+/** A typed array as the codecs below need it. */
+interface NumberArray<Value> extends WritableBatch<Value> {
+  readonly BYTES_PER_ELEMENT: number;
+  at(index: number): Value | undefined;
+  set(values: ArrayLike<Value>, offset?: number): void;
+  slice(from?: number, to?: number): this;
+  subarray(from?: number, to?: number): this;
+}
+
+interface NumberArrayConstructor<Value, Batch> {
+  readonly BYTES_PER_ELEMENT: number;
+  readonly prototype: Batch;
+  new (memory: ArrayBuffer | number): Batch & NumberArray<Value>;
+}
+
+/** How the elements of a scalar layout are checked before they are stored. */
+interface Range {
+  /** Completes "expected …". */
+  readonly expected: string;
+  isInside(value: unknown): boolean;
+}
+
+function rejected(name: ScalarName, range: Range, value: unknown): Error {
+  const message = `Cannot send as ${name}: expected ${range.expected}, received ${describe(value)}`;
+  const isNumeric = typeof value === "number" || typeof value === "bigint";
+  return isNumeric ? new RangeError(message) : new TypeError(message);
+}
+
+/**
+ * The codec of one scalar. `isInside` and the stores are written so that each layout's `write`
+ * stays a check and a store once the compiler has inlined it.
+ */
+function scalarCodec<Value, Batch extends object>(
+  name: ScalarName,
+  Elements: NumberArrayConstructor<Value, Batch>,
+  range: Range,
+  write: (view: NumberArray<Value>, slot: number, value: Value) => void,
+): FixedCodec<Value, Batch, Batch & NumberArray<Value>> {
+  type View = Batch & NumberArray<Value>;
+  return {
+    kind: "fixed",
+    slotBytes: Elements.BYTES_PER_ELEMENT,
+    bind: (memory) => new Elements(memory),
+    write,
+    read: (view, slot) => view[slot] as Value,
+    writeMany(view, slot, values, from, count) {
+      // The same element type needs no check of each value, and is one copy.
+      if (values instanceof (Elements as unknown as new () => View)) {
+        view.set(from === 0 && count === values.length ? values : values.subarray(from, from + count), slot);
+        return;
+      }
+      for (let index = 0; index < count; index++) {
+        write(view, slot + index, values[from + index] as Value);
+      }
+    },
+    readMany: (view, slot, count) => view.slice(slot, slot + count),
+    readInto(view, slot, count, out, at) {
+      if (out instanceof (Elements as unknown as new () => View)) {
+        out.set(view.subarray(slot, slot + count), at);
+        return;
+      }
+      for (let index = 0; index < count; index++) out[at + index] = view[slot + index] as Value;
+    },
+    join(batches) {
+      const parts = batches as View[];
+      const joined = new Elements(parts.reduce((length, part) => length + part.length, 0));
+      let at = 0;
+      for (const part of parts) {
+        joined.set(part, at);
+        at += part.length;
+      }
+      return joined;
+    },
+    window: (view, slot, count) => view.subarray(slot, slot + count),
+  };
+}
+
+function integers(name: ScalarName, least: number, greatest: number): Range {
+  return {
+    expected: `an integer from ${least} to ${greatest}`,
+    isInside: (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest,
+  };
+}
+
+function bigints(least: bigint, greatest: bigint): Range {
+  return {
+    expected: `a bigint from ${least}n to ${greatest}n`,
+    isInside: (value) => typeof value === "bigint" && value >= least && value <= greatest,
+  };
+}
+
+const ranges = {
+  u8: integers("u8", 0, 0xff),
+  i8: integers("i8", -0x80, 0x7f),
+  u16: integers("u16", 0, 0xffff),
+  i16: integers("i16", -0x8000, 0x7fff),
+  u32: integers("u32", 0, 0xffff_ffff),
+  i32: integers("i32", -0x8000_0000, 0x7fff_ffff),
+  f32: {
+    expected: "a number that a 32-bit float can hold",
+    isInside: (value) =>
+      typeof value === "number" && (!Number.isFinite(value) || Number.isFinite(Math.fround(value))),
+  },
+  f64: { expected: "a number", isInside: (value) => typeof value === "number" },
+  u64: bigints(0n, 2n ** 64n - 1n),
+  i64: bigints(-(2n ** 63n), 2n ** 63n - 1n),
+} satisfies Record<ScalarName, Range>;
+
+function define<Value, Batch extends object>(
+  name: ScalarName,
+  Elements: NumberArrayConstructor<Value, Batch>,
+  write: (view: NumberArray<Value>, slot: number, value: Value) => void,
+): Layout<Value, Batch> {
+  return defineLayout({ kind: name }, scalarCodec(name, Elements, ranges[name], write));
+}
+
+/** Unsigned 8-bit integers. */
+export const u8: Layout<number, Uint8Array> = define("u8", Uint8Array, (view, slot, value) => {
+  if ((value & 0xff) !== value) throw rejected("u8", ranges.u8, value);
+  view[slot] = value;
+});
+
+/** Signed 8-bit integers. */
+export const i8: Layout<number, Int8Array> = define("i8", Int8Array, (view, slot, value) => {
+  if (((value << 24) >> 24) !== value) throw rejected("i8", ranges.i8, value);
+  view[slot] = value;
+});
+
+/** Unsigned 16-bit integers. */
+export const u16: Layout<number, Uint16Array> = define("u16", Uint16Array, (view, slot, value) => {
+  if ((value & 0xffff) !== value) throw rejected("u16", ranges.u16, value);
+  view[slot] = value;
+});
+
+/** Signed 16-bit integers. */
+export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, slot, value) => {
+  if (((value << 16) >> 16) !== value) throw rejected("i16", ranges.i16, value);
+  view[slot] = value;
+});
+
+/**
+ * Unsigned 32-bit integers.
+ *
+ * @example
+ * ```ts
+ * import { mpsc, u32 } from "millrace";
+ *
+ * using channel = mpsc(u32, { capacity: 8 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ * sender.sendBatch([1, 2, 3]);
+ * const batch: Uint32Array = receiver.receiveBatch(8);
+ * console.assert(batch.join() === "1,2,3");
+ * ```
+ */
+export const u32: Layout<number, Uint32Array> = define("u32", Uint32Array, (view, slot, value) => {
+  if ((value >>> 0) !== value) throw rejected("u32", ranges.u32, value);
+  view[slot] = value;
+});
+
+/** Signed 32-bit integers. */
+export const i32: Layout<number, Int32Array> = define("i32", Int32Array, (view, slot, value) => {
+  if ((value | 0) !== value) throw rejected("i32", ranges.i32, value);
+  view[slot] = value;
+});
+
+/** 32-bit floats: a number is rounded to the nearest one; one beyond their range is refused. */
+export const f32: Layout<number, Float32Array> = define("f32", Float32Array, (view, slot, value) => {
+  if (!ranges.f32.isInside(value)) throw rejected("f32", ranges.f32, value);
+  view[slot] = value;
+});
+
+/** 64-bit floats: every JavaScript number. */
+export const f64: Layout<number, Float64Array> = define("f64", Float64Array, (view, slot, value) => {
+  if (typeof value !== "number") throw rejected("f64", ranges.f64, value);
+  view[slot] = value;
+});
+
+/** Unsigned 64-bit integers, as bigint. */
+export const u64: Layout<bigint, BigUint64Array> = define("u64", BigUint64Array, (view, slot, value) => {
+  if (!ranges.u64.isInside(value)) throw rejected("u64", ranges.u64, value);
+  view[slot] = value;
+});
+
+/** Signed 64-bit integers, as bigint. */
+export const i64: Layout<bigint, BigInt64Array> = define("i64", BigInt64Array, (view, slot, value) => {
+  if (!ranges.i64.isInside(value)) throw rejected("i64", ranges.i64, value);
+  view[slot] = value;
+});
+
+/** Every scalar layout by its name. */
+export const scalars: Record<ScalarName, Layout<number, object> | Layout<bigint, object>> = {
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  f64,
+  u64,
+  i64,
+};
+
+/** Whether `value` may be sent as the scalar `name`; throws what is wrong with it. */
+export function checkScalar(name: ScalarName, value: unknown): void {
+  if (!ranges[name].isInside(value)) throw rejected(name, ranges[name], value);
+}

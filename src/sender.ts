@@ -1,0 +1,506 @@
+/**
+ * The sending endpoint of a channel.
+ *
+ * @module
+ */
+
+import { Role, Status } from "../ffi/abi.ts";
+import { Bells } from "./bells.ts";
+import { recordSlotBytes, type Window } from "./codec.ts";
+import { Endpoint, openInfo } from "./endpoint.ts";
+import { ChannelClosedError, TicketError } from "./errors.ts";
+import { codecOf, describe, type Layout } from "./layout.ts";
+import { layoutOf } from "./layout_of.ts";
+import { checkCount, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
+import { checkTicket, isConsistent, type SenderTicket } from "./ticket.ts";
+import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
+import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
+import { Writer, type WriterOptions } from "./writer.ts";
+
+/** Options of {@linkcode Sender.send}. */
+export interface SendOptions {
+  /** Aborts the wait for room: the promise rejects with the signal's reason, nothing is sent. */
+  readonly signal?: AbortSignal;
+}
+
+interface PendingSend<Value> {
+  /** False: it waits for room only, and sends nothing. */
+  readonly hasValue: boolean;
+  readonly value: Value | undefined;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** Opens a sender over an endpoint; the library's own way in. */
+export const makeSender = Symbol("makeSender");
+
+/**
+ * Sends values into a channel. It belongs to the thread that opened it: to send from a Worker, post
+ * it a ticket ({@linkcode Channel.senderTicket}) and open that there.
+ *
+ * Values of one sender arrive in the order they were sent.
+ *
+ * @example
+ * ```ts
+ * import { mpsc, Sender, utf8 } from "millrace";
+ *
+ * using channel = mpsc(utf8, { capacity: 4096 });
+ * const receiver = channel.receiver();
+ * // In a Worker the ticket would come by postMessage.
+ * using sender = Sender.open(channel.senderTicket());
+ * await sender.send("hello");
+ * console.assert((await receiver.receive()) === "hello");
+ * ```
+ *
+ * @typeParam Value What is sent.
+ * @typeParam Batch What a batch of values is received as.
+ */
+export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposable {
+  readonly #endpoint: Endpoint;
+  readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
+  readonly #wait: WaitStrategy;
+  readonly #waiter: Waiter;
+  readonly #pending: PendingSend<Value>[] = [];
+  #reserved = 0;
+
+  /** Made by the library: see {@linkcode Channel.sender} and {@linkcode Sender.open}. */
+  private constructor(
+    endpoint: Endpoint,
+    layout: Layout<Value, Batch>,
+    wait: WaitStrategy,
+    pollBudget: PollBudget,
+  ) {
+    this.#endpoint = endpoint;
+    this.#producer = producerOf(endpoint, codecOf(layout));
+    this.#wait = wait;
+    const target: WaitTarget = {
+      attempt: () => this.#sendPending(),
+      arm: () =>
+        endpoint.symbols.millrace_sender_arm(endpoint.handle, this.#producer.slotsNeeded) === 1,
+      disarm: () => void endpoint.symbols.millrace_sender_disarm(endpoint.handle),
+      orphans: () => endpoint.orphans(),
+    };
+    this.#waiter = new Waiter(
+      endpoint.bells.words,
+      Bells.ofSender(endpoint.info.ring),
+      target,
+      pollBudget,
+    );
+  }
+
+  /** @ignore Made by the library. */
+  static [makeSender]<Value, Batch>(
+    endpoint: Endpoint,
+    layout: Layout<Value, Batch>,
+    wait: WaitStrategy,
+    pollBudget: PollBudget,
+  ): Sender<Value, Batch> {
+    return new Sender(endpoint, layout, wait, pollBudget);
+  }
+
+  /**
+   * Opens the sender a ticket is for, in this thread. A ticket is good once.
+   *
+   * @throws {TypeError} If `ticket` is not a ticket.
+   * @throws {TicketError} If it was used, revoked or forged, is of another process or a receiver's,
+   *   or its channel is gone.
+   * @throws {LayoutError} If its custom layout is not registered in this thread.
+   * @throws {TooManyError} If `maxSenders` are open.
+   * @throws {ChannelClosedError} If the channel is closed.
+   */
+  static open<Value, Batch = Value[]>(ticket: SenderTicket<Value, Batch>): Sender<Value, Batch> {
+    const checked = checkTicket(ticket, "sender");
+    // Before the right is used up: the layout may still have to be registered.
+    const layout = layoutOf(checked.layout) as Layout<Value, Batch>;
+    const codec = codecOf(layout);
+    const bells = new Bells(checked.bells);
+    const info = openInfo(
+      "open a sender",
+      (symbols, info) => symbols.millrace_endpoint_open(checked.right, Role.sender, info),
+    );
+    const endpoint = new Endpoint(info, bells);
+    const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
+    if (!isConsistent(checked, info.slotBytes, info.maxSenders, slotBytes)) {
+      endpoint.close();
+      throw new TicketError("TICKET_FORGED", "Cannot open a sender: the ticket was altered");
+    }
+    return new Sender(endpoint, layout, checked.wait, checked.pollBudget);
+  }
+
+  /** The most values (bytes, for layouts of variable length) this sender's ring holds. */
+  get capacity(): number {
+    const { capacity, slotBytes } = this.#endpoint.info;
+    return this.#producer instanceof FixedProducer ? capacity : capacity * slotBytes;
+  }
+
+  /** Whether the channel, or this sender, is closed. */
+  get closed(): boolean {
+    const { handle, symbols } = this.#endpoint;
+    return handle === 0 || symbols.millrace_endpoint_close_state(handle) !== 0;
+  }
+
+  /**
+   * Sends a value if there is room now.
+   *
+   * @returns Whether it was sent; false when the ring is full or the channel is closed.
+   * @throws {TypeError} If the value has the wrong type for the layout.
+   * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
+   * @throws {ChannelClosedError} If this sender has been closed (`"ENDPOINT_CLOSED"`).
+   */
+  trySend(value: Value): boolean {
+    // Not before those that wait for room.
+    if (this.#pending.length !== 0 && !this.#sendPending()) return false;
+    if (this.#endpoint.handle === 0) throw this.#closedError(value);
+    const producer = this.#producer;
+    return producer.put(value) && this.#publishOne();
+  }
+
+  /** Publishes the value just put, and what the writer had put before it. */
+  #publishOne(): boolean {
+    const producer = this.#producer;
+    if (producer.publish()) return true;
+    producer.discard();
+    return false;
+  }
+
+  /**
+   * Sends a value, waiting for room if need be. Values sent so arrive in the order of the calls.
+   *
+   * @returns A promise that resolves when the value is in the ring.
+   * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is the unsent value.
+   * @throws {TypeError} If the value has the wrong type for the layout.
+   * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
+   */
+  send(value: Value, options?: SendOptions): Promise<void> {
+    try {
+      if (this.#pending.length === 0) {
+        if (this.trySend(value)) return resolved;
+        if (this.closed) return Promise.reject(this.#closedError(value));
+      }
+      // A value that can never be sent must not wait in the queue.
+      return this.#enqueue({ hasValue: true, value }, options?.signal);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Resolves when there is room for at least one value (`bytes`, for layouts of variable length).
+   *
+   * @throws {ChannelClosedError} If the channel is or becomes closed.
+   */
+  ready(options?: SendOptions & { readonly bytes?: number }): Promise<void> {
+    if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
+    return this.#enqueue({ hasValue: false, value: undefined }, options?.signal);
+  }
+
+  #enqueue(
+    { hasValue, value }: Pick<PendingSend<Value>, "hasValue" | "value">,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const entry: PendingSend<Value> = { hasValue, value, resolve, reject };
+    this.#pending.push(entry);
+    if (signal !== undefined) {
+      const onAbort = () => {
+        const index = this.#pending.indexOf(entry);
+        if (index < 0) return;
+        this.#pending.splice(index, 1);
+        if (this.#pending.length === 0) this.#waiter.cancel();
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      const unlisten = () => signal.removeEventListener("abort", onAbort);
+      promise.then(unlisten, unlisten);
+    }
+    this.#waiter.start();
+    return promise;
+  }
+
+  /** Sends what waits for room, as far as there is room. True: nothing waits any more. */
+  #sendPending(): boolean {
+    while (this.#pending.length !== 0) {
+      const entry = this.#pending[0] as PendingSend<Value>;
+      const outcome = this.#attempt(entry);
+      if (outcome === "full") return false;
+      // The entry may be gone: a value's own code can abort a signal.
+      if (this.#pending[0] === entry) this.#pending.shift();
+      if (outcome === "sent") entry.resolve();
+      else entry.reject(outcome.error);
+    }
+    this.#waiter.cancel();
+    return true;
+  }
+
+  #attempt(entry: PendingSend<Value>): "sent" | "full" | { error: unknown } {
+    try {
+      if (this.#endpoint.handle === 0) return { error: this.#closedErrorOf(entry) };
+      const isThere = entry.hasValue
+        ? this.#producer.put(entry.value as Value) && this.#publishOne()
+        : this.#hasRoom();
+      if (isThere) return "sent";
+      return this.closed ? { error: this.#closedErrorOf(entry) } : "full";
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #hasRoom(): boolean {
+    const { handle, symbols } = this.#endpoint;
+    return !this.closed && symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, 0, 0) === 1;
+  }
+
+  #closedErrorOf(entry: PendingSend<Value>): ChannelClosedError {
+    return entry.hasValue ? this.#closedError(entry.value) : this.#closedError();
+  }
+
+  #closedError(...unsent: [value: unknown] | []): ChannelClosedError {
+    const isOwn = this.#endpoint.handle === 0;
+    return new ChannelClosedError(
+      isOwn ? "ENDPOINT_CLOSED" : "CHANNEL_CLOSED",
+      isOwn ? "Cannot send: this sender has been closed" : "Cannot send: the channel is closed",
+      ...unsent,
+    );
+  }
+
+  /**
+   * Sends a value, blocking this thread until there is room. For Workers: it stops the event loop.
+   *
+   * @throws {TimeoutError} If the time is up; the value was not sent.
+   * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is the unsent value.
+   * @throws {TypeError} If the value has the wrong type for the layout.
+   * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
+   */
+  sendSync(value: Value, options?: WaitOptions): void {
+    this.#block(options, "send", () => {
+      if (this.trySend(value)) return true;
+      if (this.closed) throw this.#closedError(value);
+      return false;
+    });
+  }
+
+  #block(options: WaitOptions | undefined, action: string, attempt: () => boolean): void {
+    const { symbols } = this.#endpoint;
+    waitBlocking(options, this.#wait, action, attempt, (strategy, timeoutUs) => {
+      const { handle } = this.#endpoint;
+      const answer = symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
+      if (answer === Status.invalidHandle) throw this.#closedError();
+    });
+  }
+
+  /**
+   * Sends as many of `values`, from index `from` on, as there is room for now. A typed array of the
+   * layout's own element type is copied as a whole.
+   *
+   * @returns How many were sent; 0 when the ring is full.
+   * @throws {ChannelClosedError} If the channel is closed; `value` is what was not sent.
+   * @throws {TypeError} If `values` is not an array or typed array, or a value has the wrong type.
+   * @throws {RangeError} If a value is outside the layout's range. Nothing that stands behind the
+   *   last full run of the ring is sent.
+   */
+  sendBatch(values: ArrayLike<Value>, from = 0): number {
+    checkBatch(values);
+    checkCount("send a batch", "from", from, 0);
+    if (this.#endpoint.handle === 0) throw this.#closedError(values);
+    if (this.#pending.length !== 0 && !this.#sendPending()) return 0;
+    const producer = this.#producer;
+    const before = producer.pendingMessages;
+    let put: number;
+    try {
+      put = producer.putMany(values, from);
+    } catch (error) {
+      producer.discard();
+      throw error;
+    }
+    if (before + put === 0 ? this.closed : !producer.publish()) {
+      producer.discard();
+      throw this.#closedError(Array.prototype.slice.call(values, from));
+    }
+    return put;
+  }
+
+  /**
+   * Sends all of `values`, waiting for room if need be.
+   *
+   * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
+   */
+  async sendAll(values: ArrayLike<Value>, options?: SendOptions): Promise<void> {
+    for (let sent = this.sendBatch(values); sent < values.length;) {
+      await this.ready(options);
+      sent += this.sendBatch(values, sent);
+    }
+  }
+
+  /**
+   * Sends all of `values`, blocking this thread while there is no room.
+   *
+   * @throws {TimeoutError} If the time is up; its message says how many were sent.
+   * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
+   */
+  sendAllSync(values: ArrayLike<Value>, options?: WaitOptions): void {
+    let sent = 0;
+    this.#block(options, "send all", () => {
+      sent += this.sendBatch(values, sent);
+      return sent === values.length;
+    });
+  }
+
+  /**
+   * A writer that sends in chunks: pushing a value is a plain store into the ring, and one call
+   * publishes a chunk.
+   *
+   * @example
+   * ```ts
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 1 << 16 });
+   * const writer = channel.sender().writer();
+   * const receiver = channel.receiver();
+   * for (let i = 0; i < 1000; i++) writer.push(i);
+   * writer.flush();
+   * console.assert(receiver.receiveBatch(1000).length === 1000);
+   * ```
+   */
+  writer(options?: WriterOptions): Writer<Value> {
+    if (this.#endpoint.handle === 0) throw this.#closedError();
+    return new Writer<Value>(
+      this.#producer,
+      this.#endpoint,
+      options,
+      this.#wait,
+      (...unsent) => this.#closedError(...unsent),
+      (options) => this.ready(options),
+    );
+  }
+
+  /**
+   * Room for values in the ring itself, to be filled in place and then sent by
+   * {@linkcode Sender.commit}. For numbers a typed array and for structs a `StructWindow` of up to
+   * `count` values, fewer where the ring's end is near; for layouts of variable length exactly
+   * `count` bytes for one message, as a Uint8Array.
+   *
+   * @returns The room, or undefined when there is none now.
+   * @throws {ChannelClosedError} If the channel is closed.
+   * @throws {RangeError} If `count` is not a positive integer, or more bytes than a message has.
+   */
+  reserve(count: number): Room<Value, Batch> | undefined {
+    const producer = this.#producer;
+    checkCount("reserve", "count", count, producer instanceof FixedProducer ? 1 : 0);
+    if (this.#endpoint.handle === 0) throw this.#closedError();
+    const room = producer instanceof FixedProducer
+      ? producer.reserveWindow(count)
+      : producer.reserveBytes(count);
+    this.#reserved = room?.length ?? 0;
+    if (room === undefined && this.closed) throw this.#closedError();
+    return room as Room<Value, Batch> | undefined;
+  }
+
+  /**
+   * Sends the first `count` values, or bytes, of what `reserve()` gave.
+   *
+   * @throws {RangeError} If `count` is more than was reserved.
+   * @throws {ChannelClosedError} If the channel was closed meanwhile.
+   */
+  commit(count: number = this.#reserved): void {
+    checkCount("commit", "count", count, 0);
+    if (this.#endpoint.handle === 0) throw this.#closedError();
+    if (count > this.#reserved) {
+      throw new RangeError(`Cannot commit: ${this.#reserved} were reserved, received ${count}`);
+    }
+    this.#reserved = 0;
+    const producer = this.#producer;
+    if (producer instanceof FixedProducer) producer.commitWindow(count);
+    else producer.commitBytes(count);
+    if (producer.publish()) return;
+    producer.discard();
+    throw this.#closedError();
+  }
+
+  /**
+   * A stream that sends what is written to it. Closing the stream closes this sender; so does
+   * aborting it.
+   */
+  toWritableStream(): WritableStream<Value> {
+    return new WritableStream<Value>({
+      write: (value) => this.send(value),
+      close: () => this.close(),
+      abort: () => this.close(),
+    });
+  }
+
+  /** Lets a pending `send()` keep the process alive, as it does unless `unref()` was called. */
+  ref(): this {
+    this.#waiter.setRef(true);
+    return this;
+  }
+
+  /** A pending `send()` no longer keeps the process alive. */
+  unref(): this {
+    this.#waiter.setRef(false);
+    return this;
+  }
+
+  /**
+   * Closes this sender: what was sent, a writer's last chunk included, is delivered. Sends that
+   * still wait for room reject. When it was the last sender the channel ends. Idempotent.
+   */
+  close(): void {
+    if (this.#endpoint.handle === 0) return;
+    this.#producer.publish();
+    this.#waiter.cancel();
+    this.#endpoint.close();
+    for (const entry of this.#pending.splice(0)) entry.reject(this.#closedErrorOf(entry));
+  }
+
+  /** The same as {@linkcode Sender.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Waits for pending sends, then closes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    while (this.#pending.length !== 0 && !this.closed) await this.ready().catch(() => {});
+    this.close();
+  }
+}
+
+/** What {@linkcode Sender.reserve} gives: a typed array for numbers, a window of structs, or bytes. */
+export type Room<Value, Batch> = Batch extends Value[]
+  ? (Value extends Uint8Array | string ? Uint8Array : Window<Value> & RoomSetter<Value>)
+  : Batch;
+
+/** Structs and bytes in a ring, as room to be filled. */
+export interface RoomSetter<Value> {
+  /** The bytes themselves. */
+  readonly bytes: Uint8Array;
+  /** Puts a value at `index`. */
+  set(index: number, value: Value): void;
+}
+
+const resolved: Promise<void> = Promise.resolve();
+
+function checkBatch(values: unknown): void {
+  const isBatch = Array.isArray(values) || (ArrayBuffer.isView(values) && !(values instanceof DataView));
+  if (!isBatch) {
+    throw new TypeError(
+      `Cannot send a batch: expected an array or typed array, received ${describe(values)}`,
+    );
+  }
+}
+
+/** Opens a sender on a channel this thread holds. */
+export function openSenderOn<Value, Batch>(
+  channel: number,
+  bells: Bells,
+  layout: Layout<Value, Batch>,
+  wait: WaitStrategy,
+  pollBudget: PollBudget,
+): Sender<Value, Batch> {
+  const info = openInfo(
+    "open a sender",
+    (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.sender, info),
+  );
+  return Sender[makeSender](new Endpoint(info, bells), layout, wait, pollBudget);
+}
+

@@ -1,0 +1,78 @@
+/**
+ * Tickets: what is posted to a Worker so that it can open an endpoint of a channel.
+ *
+ * @module
+ */
+
+import { Limits, StructBytes } from "../ffi/abi.ts";
+import { Bells } from "./bells.ts";
+import { TicketError } from "./errors.ts";
+import { describe, type Layout, type LayoutSpec } from "./layout.ts";
+import type { PollBudget } from "./waiter.ts";
+import type { WaitStrategy } from "./wait_strategy.ts";
+
+declare const typesOfTicket: unique symbol;
+
+/** What every ticket carries. Plain data: it survives `postMessage`. */
+export interface Ticket {
+  /** Marks the object as a ticket, and says for what. */
+  readonly millrace: "sender" | "receiver";
+  /** The right itself; good once, in the process that issued it. */
+  readonly right: BigUint64Array;
+  /** How the channel's values are laid out. */
+  readonly layout: LayoutSpec;
+  /** The channel's bells. */
+  readonly bells: SharedArrayBuffer;
+  /** The channel's wait strategy for blocking calls. */
+  readonly wait: WaitStrategy;
+  /** The channel's polling budget for async waits. */
+  readonly pollBudget: PollBudget;
+}
+
+/**
+ * A one-shot right to open a sender: post it to a Worker and give it to {@linkcode Sender.open}
+ * there.
+ */
+export interface SenderTicket<Value, Batch = Value[]> extends Ticket {
+  /** Marks the object as a sender's ticket. */
+  readonly millrace: "sender";
+  /** Only for the type checker: nothing is stored here. */
+  readonly [typesOfTicket]?: [Value, Batch];
+}
+
+/**
+ * A one-shot right to open the receiver: post it to a Worker and give it to
+ * {@linkcode Receiver.open} there.
+ */
+export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
+  /** Marks the object as a receiver's ticket. */
+  readonly millrace: "receiver";
+  /** Only for the type checker: nothing is stored here. */
+  readonly [typesOfTicket]?: [Value, Batch];
+}
+
+/** The layout type a ticket's types come from. */
+export type LayoutOfTicket<Value, Batch> = Layout<Value, Batch>;
+
+/** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
+export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
+  const { millrace, right, layout, bells } = (ticket ?? {}) as Partial<Ticket>;
+  if (millrace !== "sender" && millrace !== "receiver") {
+    throw new TypeError(`Cannot open a ${kind}: expected a ticket, received ${describe(ticket)}`);
+  }
+  if (millrace !== kind) {
+    throw new TicketError("TICKET_ROLE", `Cannot open a ${kind}: this ticket is for a ${millrace}`);
+  }
+  const isWhole = right instanceof BigUint64Array && right.byteLength === StructBytes.ticket &&
+    typeof layout === "object" && layout !== null &&
+    bells instanceof SharedArrayBuffer && bells.byteLength <= 4 * (Limits.senders + 2);
+  if (!isWhole) {
+    throw new TicketError("TICKET_FORGED", `Cannot open a ${kind}: this ticket was not issued by Millrace`);
+  }
+  return ticket as Ticket;
+}
+
+/** Whether a ticket's plain parts agree with the channel its right is for. */
+export function isConsistent(ticket: Ticket, slotBytes: number, maxSenders: number, codecSlotBytes: number): boolean {
+  return slotBytes === codecSlotBytes && Bells.fits(ticket.bells, maxSenders);
+}

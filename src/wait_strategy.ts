@@ -1,0 +1,79 @@
+/**
+ * Blocking waits: a thread sleeps in the native library, in slices, so that a Worker can be
+ * terminated while it waits.
+ *
+ * @module
+ */
+
+import { TimeoutError } from "./errors.ts";
+import { describe } from "./layout.ts";
+
+/**
+ * How a blocking call waits.
+ *
+ * - `"spin"`: never leaves the core; the quickest, for a core of one's own.
+ * - `"yield"`: gives the core away between looks.
+ * - `"sleep"`: sleeps 50 µs between looks.
+ * - `"block"`: sleeps in the kernel until woken; no CPU while idle.
+ * - `"timed"`: `"block"` with a deadline; needs a `timeout`.
+ * - `"phased"`: spins, then yields, then blocks: the default.
+ *
+ * After the wait strategies of the LMAX Disruptor.
+ */
+export type WaitStrategy = "spin" | "yield" | "sleep" | "block" | "timed" | "phased";
+
+/** Options of the blocking calls. */
+export interface WaitOptions {
+  /** How to wait; the channel's `wait` unless given. */
+  readonly wait?: WaitStrategy;
+  /** How long to wait at most, in milliseconds; forever unless given. */
+  readonly timeout?: number;
+}
+
+const strategies: readonly WaitStrategy[] = ["spin", "yield", "sleep", "block", "timed", "phased"];
+
+/** Checks the name of a strategy. */
+export function checkStrategy(wait: unknown): WaitStrategy {
+  if (strategies.includes(wait as WaitStrategy)) return wait as WaitStrategy;
+  throw new TypeError(
+    `Cannot wait: wait must be one of ${strategies.map((name) => `"${name}"`).join(", ")}, ` +
+      `received ${describe(wait)}`,
+  );
+}
+
+/** A slice of a blocking wait: between two, a terminated Worker can end. */
+const sliceUs = 50_000;
+
+/**
+ * Calls `attempt` until it is true, and `waitNative` (strategy, microseconds) between attempts.
+ *
+ * @throws {TimeoutError} If the time is up. `action` completes "Cannot …".
+ */
+export function waitBlocking(
+  options: WaitOptions | undefined,
+  defaultStrategy: WaitStrategy,
+  action: string,
+  attempt: () => boolean,
+  waitNative: (strategy: number, timeoutUs: number) => void,
+): void {
+  const wait = options?.wait === undefined ? defaultStrategy : checkStrategy(options.wait);
+  const timeout = options?.timeout;
+  if (timeout !== undefined && !(typeof timeout === "number" && timeout >= 0)) {
+    throw new RangeError(
+      `Cannot ${action}: timeout must be a number of milliseconds, 0 or more, received ${describe(timeout)}`,
+    );
+  }
+  if (wait === "timed" && timeout === undefined) {
+    throw new TypeError(`Cannot ${action}: the wait strategy "timed" needs a timeout`);
+  }
+  if (attempt()) return;
+  const strategy = strategies.indexOf(wait);
+  const deadline = timeout === undefined ? Infinity : performance.now() + timeout;
+  while (true) {
+    const leftUs = (deadline - performance.now()) * 1000;
+    if (leftUs <= 0) break;
+    waitNative(strategy, Math.ceil(Math.min(leftUs, sliceUs)));
+    if (attempt()) return;
+  }
+  throw new TimeoutError("TIMEOUT", `Cannot ${action}: waited ${timeout} ms`);
+}

@@ -1,0 +1,157 @@
+/**
+ * How an event loop waits: it polls once a turn for a bounded, adaptive time, and then sleeps.
+ *
+ * @module
+ */
+
+/** What a waiter asks of whoever waits. */
+export interface WaitTarget {
+  /** Looks, and does what can be done. True: nothing is left to wait for. */
+  attempt(): boolean;
+  /** Arms the bell. False: there is something to do, do not sleep. */
+  arm(): boolean;
+  /** Takes the arm away. */
+  disarm(): void;
+  /** How many threads died holding an endpoint of this channel; a dying thread rings no bell. */
+  orphans(): number;
+}
+
+/**
+ * How long, in microseconds, an async wait polls once a turn of the event loop before it sleeps:
+ * a number, or `"adaptive"`, which follows how long the last waits took, up to 1000.
+ */
+export type PollBudget = number | "adaptive";
+
+const adaptiveMaxMs = 1;
+/** Weight of the newest wait in the running mean of wait times. */
+const newestWeight = 0.25;
+/**
+ * How often a sleeper looks whether a thread died. Every living waker rings; this is only for what
+ * a dying one could not ring, and it keeps the process alive while somebody waits.
+ */
+const watchMs = 500;
+
+/** One endpoint's waiting on its event loop. At most one wait is under way. */
+export class Waiter {
+  readonly #words: Int32Array<SharedArrayBuffer>;
+  readonly #index: number;
+  readonly #target: WaitTarget;
+  readonly #fixedBudgetMs: number | undefined;
+  #expectedWaitMs = adaptiveMaxMs / 2;
+  #isWaiting = false;
+  #hasRef = true;
+  #startedAt = 0;
+  #pollUntil = 0;
+  #immediate: NodeJS.Immediate | undefined;
+  #watch: NodeJS.Timeout | undefined;
+  /** Counts sleeps, so that a wake-up meant for an earlier one is not taken for this one's. */
+  #sleep = 0;
+
+  constructor(
+    words: Int32Array<SharedArrayBuffer>,
+    index: number,
+    target: WaitTarget,
+    budget: PollBudget,
+  ) {
+    this.#words = words;
+    this.#index = index;
+    this.#target = target;
+    this.#fixedBudgetMs = budget === "adaptive" ? undefined : budget / 1000;
+  }
+
+  /** Begins to wait, unless a wait is under way. `attempt` has just been made, in vain. */
+  start(): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    this.#startedAt = performance.now();
+    this.#pollUntil = this.#startedAt + this.#budgetMs();
+    this.#pollNextTurn();
+  }
+
+  /** Gives up waiting: nobody waits any more. */
+  cancel(): void {
+    if (!this.#isWaiting) return;
+    this.#isWaiting = false;
+    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
+    this.#immediate = undefined;
+    if (this.#watch !== undefined) {
+      this.#endSleep();
+      this.#target.disarm();
+      // The pending waitAsync would stay in the waiter list: wake it, its wake-up goes nowhere.
+      Atomics.notify(this.#words, this.#index);
+    }
+  }
+
+  /** Whether a wait keeps the process alive. */
+  setRef(hasRef: boolean): void {
+    this.#hasRef = hasRef;
+    for (const timer of [this.#immediate, this.#watch]) {
+      if (hasRef) timer?.ref();
+      else timer?.unref();
+    }
+  }
+
+  #budgetMs(): number {
+    if (this.#fixedBudgetMs !== undefined) return this.#fixedBudgetMs;
+    // Waits that took longer than polling may last are better slept through from the start.
+    if (this.#expectedWaitMs > adaptiveMaxMs) return 0;
+    return Math.min(adaptiveMaxMs, 4 * this.#expectedWaitMs + 0.02);
+  }
+
+  #finish(): void {
+    this.#isWaiting = false;
+    const waitedMs = Math.min(performance.now() - this.#startedAt, 4 * adaptiveMaxMs);
+    this.#expectedWaitMs += newestWeight * (waitedMs - this.#expectedWaitMs);
+  }
+
+  #pollNextTurn(): void {
+    this.#immediate = setImmediate(this.#poll);
+    if (!this.#hasRef) this.#immediate.unref();
+  }
+
+  readonly #poll = (): void => {
+    this.#immediate = undefined;
+    if (!this.#isWaiting) return;
+    if (this.#target.attempt()) {
+      this.#finish();
+    } else if (performance.now() < this.#pollUntil) {
+      this.#pollNextTurn();
+    } else {
+      this.#fallAsleep();
+    }
+  };
+
+  #fallAsleep(): void {
+    const sleep = ++this.#sleep;
+    // Both before the arm: what happens after it changes one of them, or is seen by arm().
+    const orphans = this.#target.orphans();
+    const rung = Atomics.load(this.#words, this.#index);
+    if (!this.#target.arm()) return this.#pollNextTurn();
+    const slept = Atomics.waitAsync(this.#words, this.#index, rung);
+    if (!slept.async) {
+      this.#target.disarm();
+      return this.#pollNextTurn();
+    }
+    this.#watch = setInterval(() => {
+      if (this.#target.orphans() === orphans) return;
+      this.#target.disarm();
+      this.#endSleep();
+      Atomics.notify(this.#words, this.#index);
+      this.#poll();
+    }, watchMs);
+    if (!this.#hasRef) this.#watch.unref();
+    slept.value.then(() => {
+      if (sleep !== this.#sleep || this.#watch === undefined) return;
+      this.#endSleep();
+      // A ring without a taken arm (the ring of a close) leaves the arm in place.
+      this.#target.disarm();
+      this.#poll();
+    });
+  }
+
+  #endSleep(): void {
+    clearInterval(this.#watch);
+    this.#watch = undefined;
+    this.#sleep++;
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The batching writer: a plain store a value, a native call a chunk.
+ *
+ * @module
+ */
+
+import { ChannelClosedError } from "./errors.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
+import { checkStrategy, waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
+
+/** Options of {@linkcode Sender.writer}. */
+export interface WriterOptions extends WaitOptions {
+  /**
+   * Values in a chunk: it is published when so many have been pushed. Default: a quarter of the
+   * ring, 1024 at most.
+   */
+  readonly chunk?: number;
+}
+
+const chunkMax = 1024;
+
+/**
+ * Sends values in chunks. What was pushed is published when its chunk is full, at `flush()`, and at
+ * the latest when the turn of the event loop ends.
+ *
+ * @typeParam Value What is sent.
+ */
+export class Writer<Value> implements Disposable {
+  readonly #producer: FixedProducer<Value, unknown> | RecordProducer<Value>;
+  readonly #endpoint: Endpoint;
+  readonly #chunk: number;
+  readonly #options: WaitOptions;
+  readonly #wait: WaitStrategy;
+  readonly #closedError: (...unsent: [value: unknown] | []) => ChannelClosedError;
+  readonly #ready: (options?: { signal?: AbortSignal }) => Promise<void>;
+  #isFlushScheduled = false;
+  /** What the flush at the end of a turn met; thrown by the next call. */
+  #failure: ChannelClosedError | undefined;
+
+  /** Made by the library: see {@linkcode Sender.writer}. */
+  constructor(
+    producer: FixedProducer<Value, unknown> | RecordProducer<Value>,
+    endpoint: Endpoint,
+    options: WriterOptions | undefined,
+    wait: WaitStrategy,
+    closedError: (...unsent: [value: unknown] | []) => ChannelClosedError,
+    ready: (options?: { signal?: AbortSignal }) => Promise<void>,
+  ) {
+    const { chunk } = options ?? {};
+    this.#producer = producer;
+    this.#endpoint = endpoint;
+    this.#chunk = chunk === undefined
+      ? Math.max(1, Math.min(chunkMax, endpoint.info.capacity >>> 2))
+      : checkCount("make a writer", "chunk", chunk, 1);
+    this.#options = options ?? {};
+    this.#wait = options?.wait === undefined ? wait : checkStrategy(options.wait);
+    this.#closedError = closedError;
+    this.#ready = ready;
+  }
+
+  /**
+   * Sends a value with its chunk, blocking this thread while the ring is full.
+   *
+   * @throws {ChannelClosedError} If the channel is closed; `value` is an array of what was pushed
+   *   and not sent.
+   * @throws {TimeoutError} If a `timeout` was given and the time is up; the value was not taken.
+   * @throws {TypeError} If the value has the wrong type for the layout.
+   * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
+   */
+  push(value: Value): void {
+    const producer = this.#producer;
+    if (producer.pendingMessages === 0) this.#beginChunk();
+    if (!producer.put(value)) this.#pushBlocking(value);
+    if (producer.pendingMessages >= this.#chunk) this.flush();
+  }
+
+  /**
+   * The same as `push()`, without blocking.
+   *
+   * @returns Whether there was room for the value. If not, `await writer.ready()`.
+   */
+  tryPush(value: Value): boolean {
+    const producer = this.#producer;
+    if (producer.pendingMessages === 0) this.#beginChunk();
+    if (!producer.put(value)) {
+      this.flush();
+      return false;
+    }
+    if (producer.pendingMessages >= this.#chunk) this.flush();
+    return true;
+  }
+
+  #beginChunk(): void {
+    if (this.#failure !== undefined) {
+      const failure = this.#failure;
+      this.#failure = undefined;
+      throw failure;
+    }
+    if (this.#endpoint.handle === 0) throw this.#closedError();
+    if (this.#isFlushScheduled) return;
+    this.#isFlushScheduled = true;
+    queueMicrotask(() => {
+      this.#isFlushScheduled = false;
+      if (this.#endpoint.handle === 0) return;
+      try {
+        this.flush();
+      } catch (error) {
+        if (!(error instanceof ChannelClosedError)) throw error;
+        this.#failure = error;
+      }
+    });
+  }
+
+  #pushBlocking(value: Value): void {
+    const { symbols } = this.#endpoint;
+    waitBlocking(this.#options, this.#wait, "push", () => {
+      // put() has published what was pushed before, or could not because the channel is closed.
+      if (this.#producer.put(value)) return true;
+      if (!this.#producer.publish() || this.#isClosed()) {
+        const unsent = [...Array.from(this.#producer.pendingValues()), value];
+        this.#producer.discard();
+        throw this.#closedError(unsent);
+      }
+      return false;
+    }, (strategy, timeoutUs) => {
+      const { handle } = this.#endpoint;
+      symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
+    });
+  }
+
+  #isClosed(): boolean {
+    const { handle, symbols } = this.#endpoint;
+    return handle === 0 || symbols.millrace_endpoint_close_state(handle) !== 0;
+  }
+
+  /**
+   * Publishes what was pushed.
+   *
+   * @throws {ChannelClosedError} If the channel is closed; `value` is an array of what was pushed
+   *   and not sent.
+   */
+  flush(): void {
+    if (this.#failure !== undefined) {
+      const failure = this.#failure;
+      this.#failure = undefined;
+      throw failure;
+    }
+    const producer = this.#producer;
+    if (producer.publish()) return;
+    const unsent = producer.pendingValues();
+    producer.discard();
+    throw this.#closedError(unsent);
+  }
+
+  /**
+   * Resolves when there is room for a value.
+   *
+   * @throws {ChannelClosedError} If the channel is or becomes closed.
+   */
+  ready(options?: { readonly signal?: AbortSignal }): Promise<void> {
+    return this.#ready(options);
+  }
+
+  /** Publishes what was pushed; the sender stays open. */
+  [Symbol.dispose](): void {
+    if (this.#endpoint.handle !== 0) this.flush();
+  }
+}

@@ -1,0 +1,165 @@
+// What `test` runs, in this order, and how to read the counts each runner prints.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { BUILD_ARGS } from "./build.mjs";
+import { NODE_MODULES, ROOT, ZIG_DIR } from "./paths.mjs";
+import { runScriptHere, tool } from "./toolchain.mjs";
+
+/** The default limit of one test under Bun, which would otherwise be 5 s. Deno has none of its own. */
+const BUN_TEST_LIMIT_MS = 120_000;
+
+/** Directories with TypeScript of ours; those that are there are type checked. */
+const SOURCES = ["mod.ts", "src", "ffi", "tests", "bench", "examples"];
+
+/**
+ * A stage is a list of commands. A command that has `count` runs many tests and prints how they went;
+ * one that has not is itself the test.
+ *
+ * @typedef {{ name: string, command: string[], cwd?: string,
+ *   count?: (output: string) => Counts | undefined }} Command
+ * @typedef {{ passed: number, failed: number, skipped: number }} Counts
+ * @typedef {{ files: string[], filter?: string }} Selection
+ */
+
+/** @type {Record<string, { about: string, commands: (selection: Selection) => Command[] }>} */
+export const STAGES = {
+  build: {
+    about: "the release library",
+    commands: () => [{ name: "build", command: [tool("zig"), ...BUILD_ARGS], cwd: ZIG_DIR }],
+  },
+  check: { about: "types, lint, format and documentation", commands: checks },
+  zig: {
+    about: "the Zig tests",
+    commands: ({ filter }) => [zigTest("zig", [], filter)],
+  },
+  tsan: {
+    about: "the threaded Zig tests under ThreadSanitizer",
+    commands: ({ filter }) => [zigTest("tsan", ["-Dtsan"], filter)],
+  },
+  models: {
+    about: "the Promela models of the protocols",
+    commands: () => [{
+      name: "models",
+      command: [...runScriptHere(), "zig/models/check.mjs"],
+      count: countModels,
+    }],
+  },
+  doc: {
+    about: "the examples in the documentation of the module",
+    commands: () => [{
+      name: "doc",
+      command: [tool("deno"), "test", "-A", "--doc", "mod.ts", "src/"],
+      count: countDeno,
+    }],
+  },
+  deno: {
+    about: "tests/ under Deno",
+    commands: ({ files, filter }) => [{
+      name: "deno",
+      command: [
+        ...[tool("deno"), "test", "-A", "--no-check"],
+        ...(filter === undefined ? [] : [`--filter=${filter}`]),
+        ...(files.length > 0 ? files : ["tests/"]),
+      ],
+      count: countDeno,
+    }],
+  },
+  bun: {
+    about: "tests/ under Bun",
+    commands: ({ files, filter }) => [{
+      name: "bun",
+      command: [
+        ...[tool("bun"), "test", `--timeout=${BUN_TEST_LIMIT_MS}`],
+        ...(filter === undefined ? [] : [`--test-name-pattern=${escapePattern(filter)}`]),
+        ...(files.length > 0 ? files : ["tests/"]).map(asPath),
+      ],
+      count: countBun,
+    }],
+  },
+};
+
+function checks() {
+  const deno = tool("deno");
+  const sources = SOURCES.filter((path) => existsSync(join(ROOT, path)));
+  const tsc = join(NODE_MODULES, "typescript", "lib", "tsc.js");
+  const zigSources = ["zig/build.zig", "zig/src"];
+  return [
+    { name: "deno check", command: [deno, "check", ...sources] },
+    { name: "deno lint", command: [deno, "lint"] },
+    { name: "deno fmt", command: [deno, "fmt", "--check"] },
+    { name: "deno doc", command: [deno, "doc", "--lint", "mod.ts"] },
+    { name: "tsc", command: [...runScriptHere(), tsc, "--noEmit", "--pretty", "false"] },
+    { name: "zig fmt", command: [tool("zig"), "fmt", "--check", ...zigSources] },
+  ];
+}
+
+function zigTest(name, options, filter) {
+  if (filter !== undefined) options = [...options, `-Dtest-filter=${filter}`];
+  return {
+    name,
+    command: [tool("zig"), "build", "test", ...options, "--summary", "all", "--color", "off"],
+    cwd: ZIG_DIR,
+    count: countZig,
+  };
+}
+
+/** Reads `ok | 12 passed (3 steps) | 0 failed | 1 ignored (12ms)`. */
+export function countDeno(output) {
+  const line = lastMatch(output, /^(?:ok|FAILED) \| .*\bpassed\b.*$/gm);
+  if (line === undefined) return undefined;
+  return {
+    passed: numberBefore(line, "passed"),
+    failed: numberBefore(line, "failed"),
+    skipped: numberBefore(line, "ignored"),
+  };
+}
+
+/** Reads the lines ` 12 pass`, ` 1 skip`, ` 1 todo` and ` 0 fail` that come before `Ran 14 tests`. */
+export function countBun(output) {
+  const summary = lastMatch(output, /^ *\d+ pass\n(?: *\d+ .*\n)*/gm);
+  if (summary === undefined) return undefined;
+  return {
+    passed: numberBefore(summary, "pass"),
+    failed: numberBefore(summary, "fail"),
+    skipped: numberBefore(summary, "skip") + numberBefore(summary, "todo"),
+  };
+}
+
+/** Reads `Build Summary: 3/3 steps succeeded; 11/13 tests passed (1 skipped, 1 crashed)`. */
+export function countZig(output) {
+  const line = lastMatch(output, /^Build Summary: .*$/gm);
+  const tests = line && /; (\d+)\/(\d+) tests passed(.*)$/.exec(line);
+  if (!tests) return undefined;
+  const passed = Number(tests[1]);
+  const skipped = numberBefore(tests[3], "skipped");
+  return { passed, failed: Number(tests[2]) - passed - skipped, skipped };
+}
+
+/** Reads the last line, `12 passed, 0 failed` and possibly `, 3 skipped`. */
+export function countModels(output) {
+  const line = lastMatch(output, /^\d+ passed, \d+ failed(?:, \d+ skipped)?$/gm);
+  if (line === undefined) return undefined;
+  return {
+    passed: numberBefore(line, "passed"),
+    failed: numberBefore(line, "failed"),
+    skipped: numberBefore(line, "skipped"),
+  };
+}
+
+function lastMatch(text, pattern) {
+  return [...text.matchAll(pattern)].at(-1)?.[0];
+}
+
+function numberBefore(text, word) {
+  return Number(new RegExp(`(\\d+) ${word}\\b`).exec(text)?.[1] ?? 0);
+}
+
+/** Bun takes a bare name for a pattern; a path begins with a dot or a slash. */
+function asPath(file) {
+  return /^\.{0,2}\//.test(file) ? file : `./${file}`;
+}
+
+function escapePattern(text) {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+}

@@ -1,0 +1,54 @@
+const std = @import("std");
+
+pub fn build(b: *std.Build) void {
+    // The oldest glibc that is supported (DESIGN: 2.28), and no instruction beyond the baseline:
+    // the library built here runs on every machine of the platform.
+    const target = b.standardTargetOptions(.{ .default_target = defaultTarget() });
+    const optimize = b.standardOptimizeOption(.{});
+    const tsan = b.option(bool, "tsan", "Run the threaded tests under ThreadSanitizer") orelse false;
+
+    const module = b.addModule("millrace", .{
+        .root_source_file = b.path("src/millrace.zig"),
+        .target = target,
+        .optimize = optimize,
+        .link_libc = true,
+    });
+    _ = module;
+
+    const library = b.addLibrary(.{
+        .name = "millrace",
+        .linkage = .dynamic,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/c_abi.zig"),
+            .target = target,
+            .optimize = optimize,
+            .link_libc = true,
+            .strip = optimize != .Debug,
+        }),
+    });
+    library.installHeader(b.path("include/millrace.h"), "millrace.h");
+    b.installArtifact(library);
+
+    const tests = b.addTest(.{
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/millrace.zig"),
+            .target = if (tsan) b.graph.host else target,
+            .optimize = if (tsan) .ReleaseSafe else optimize,
+            .link_libc = true,
+            .sanitize_thread = tsan,
+        }),
+    });
+    const run_tests = b.addRunArtifact(tests);
+    b.step("test", "Run the tests (-Dtsan: under ThreadSanitizer)").dependOn(&run_tests.step);
+}
+
+fn defaultTarget() std.Target.Query {
+    const builtin = @import("builtin");
+    if (builtin.os.tag != .linux) return .{};
+    return .{
+        .cpu_model = .baseline,
+        .os_tag = .linux,
+        .abi = if (builtin.abi.isMusl()) .musl else .gnu,
+        .glibc_version = .{ .major = 2, .minor = 28, .patch = 0 },
+    };
+}

@@ -1,0 +1,185 @@
+// Model-checks the wake protocol and the end of a channel with spin: the protocol must hold over
+// every interleaving, and must break as soon as one of its fences or checks is taken away.
+// Runs under node, deno (run -A) and bun.
+
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const parallel = 2;
+const memoryMegabytes = 900;
+const secondsAllowed = 300;
+
+const oneSender = { SENDERS: 1, RINGS: 1 };
+const futex = { RECEIVER_SLEEPS: "FUTEX", SENDER_SLEEPS: "FUTEX" };
+const bell = { RECEIVER_SLEEPS: "BELL", SENDER_SLEEPS: "BELL" };
+
+// `large` ones are worth the time an optimizing compiler takes.
+const sound = [
+  { model: "wake", what: "2 senders, futex receiver", defines: { ...futex } },
+  { model: "wake", what: "2 senders, bell receiver", defines: { ...bell }, large: true },
+  { model: "wake", what: "2 senders that wait for room on bells, futex receiver", defines: { MESSAGES: 2, ...futex, SENDER_SLEEPS: "BELL" }, large: true },
+  { model: "wake", what: "1 sender, ring of 1, futex and bell by turns, the receiver gives up", defines: { ...oneSender, MESSAGES: 3, GIVE_UPS: 1 } },
+  { model: "wake", what: "1 sender, ring of 2, futex and bell by turns, the receiver gives up", defines: { ...oneSender, MESSAGES: 4, CAPACITY: 2, GIVE_UPS: 1 } },
+  { model: "wake", what: "1 sender, the receiver closes", defines: { ...oneSender, MESSAGES: 2, RECEIVER_MAY_CLOSE: 1 } },
+  { model: "wake", what: "every run ends", defines: { ...oneSender, MESSAGES: 2 }, ends: true },
+  { model: "close", what: "2 senders, a third thread closes, futexes", defines: { ...futex, STAYS_OPEN: 1 }, large: true },
+  { model: "close", what: "1 sender that waits for room and closes itself, a third thread closes", defines: { ...oneSender, MESSAGES: 2 }, large: true },
+  { model: "close", what: "every run ends", defines: { ...oneSender, ...bell }, ends: true },
+  { model: "death", what: "a sender or the receiver dies, futex and bell by turns", defines: { ...oneSender, MESSAGES: 2, DEATHS: 1 } },
+  { model: "death", what: "both may die, bells", defines: { ...oneSender, MESSAGES: 2, DEATHS: 2, ...bell } },
+  { model: "death", what: "one of 2 senders dies, bell receiver", defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, STAYS_OPEN: 1, ...bell } },
+  { model: "death", what: "a sender, the receiver or the thread that closes dies, bells", defines: { ...oneSender, DEATHS: 1, CLOSES: 1, ...bell } },
+  { model: "recycle", what: "3 senders, one ring, futexes", defines: { SENDERS: 3, ...futex }, large: true },
+  { model: "recycle", what: "2 senders that wait for room, one ring, bells", defines: { MESSAGES: 2, ...bell } },
+  { model: "recycle", what: "a registration races with close, futexes", defines: { CLOSES: 1, ...futex }, large: true },
+  { model: "recycle", what: "the first owner of the ring dies, bells", defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, ...bell } },
+  { model: "recycle", what: "every run ends", defines: { ...bell }, ends: true },
+];
+
+const wake = { model: "wake", defines: { ...oneSender, MESSAGES: 2 } };
+const close = { model: "close", defines: { ...oneSender, MESSAGES: 2, ...futex } };
+const death = { model: "death", defines: { ...oneSender, MESSAGES: 2, DEATHS: 1 } };
+const recycle = { model: "recycle", defines: { ...futex } };
+const lateRegistration = { model: "recycle", defines: { CLOSES: 1, ...futex } };
+
+const mutilated = [
+  { ...wake, without: "COMMIT_FENCE", what: "the commit fence" },
+  { ...wake, without: "IDLE_FENCE", what: "the idle fence" },
+  { ...wake, without: "IDLE_RECHECK", what: "the second look at the tail" },
+  { ...wake, without: "READY_FENCE", what: "the ready fence" },
+  { ...wake, without: "RECEIVER_ARM_FENCE", what: "the receiver's arm fence" },
+  { ...wake, without: "RECEIVER_RECHECK", what: "the receiver's look after arming" },
+  { ...wake, without: "RELEASE_FENCE", what: "the release fence" },
+  { ...wake, without: "SENDER_ARM_FENCE", what: "the sender's arm fence" },
+  { ...wake, without: "ROOM_RECHECK", what: "the sender's look after arming" },
+  { ...wake, without: "BELL_SNAPSHOT", what: "the bell's value from before arming" },
+  { ...wake, without: "FUTEX_COMPARE", what: "the futex comparing its word" },
+  { ...wake, without: "END_WAKE", what: "the last sender waking the receiver" },
+  { ...close, without: "CLOSE_SEAL", what: "the seal being one read-modify-write" },
+  { ...death, without: "CLOSE_ROOM_WAKE", what: "close waking the senders" },
+  { ...death, without: "ORPHANS", what: "orphans" },
+  { ...death, without: "ORPHANS", what: "orphans, for a sender on a bell", defines: { ...death.defines, RECEIVER_SLEEPS: "FUTEX", SENDER_SLEEPS: "BELL" } },
+  { ...death, without: "ORPHANS_LAST", what: "orphans being the destructor's last step" },
+  { ...death, without: "ORPHANS_SNAPSHOT", what: "the orphans' value from before arming" },
+  { ...death, without: "EMPTY_HANDED_ORPHANS", what: "the orphans of a thread that holds nothing any more" },
+  { ...recycle, without: "SEAL_READY", what: "the ready bit of a sender that closes itself" },
+  { ...recycle, without: "SEAL_WAKE", what: "a sender that closes itself waking the receiver" },
+  { ...recycle, without: "REGISTRATION_IDLE", what: "registration marking the ring idle" },
+  { ...recycle, without: "CLAIMING", what: "a state of its own for a ring being registered" },
+  { ...recycle, without: "RING_STATE_CHECK", what: "a look at the state before recycling" },
+  { ...recycle, without: "RING_STATE_FIRST", what: "a look at the tail after the state" },
+  { ...lateRegistration, without: "REGISTRATION_CHECK", what: "a look at the close state before the seal is taken off" },
+  { ...lateRegistration, without: "REGISTRATION_RECHECK", what: "a look at the close state after registration" },
+  { ...lateRegistration, without: "REGISTRATION_FENCE", what: "the registration fence" },
+];
+
+function works(command, args) {
+  return spawnSync(command, args, { stdio: "ignore" }).status === 0;
+}
+
+function run(command, args, cwd) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+    const timer = setTimeout(() => child.kill("SIGKILL"), secondsAllowed * 1000);
+    let output = "";
+    child.stdout.on("data", (chunk) => output += chunk);
+    child.stderr.on("data", (chunk) => output += chunk);
+    child.on("error", (error) => output += error.message);
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, output });
+    });
+  });
+}
+
+async function verify(check, compiler) {
+  const directory = mkdtempSync(join(tmpdir(), "millrace-models-"));
+  try {
+    const defines = Object.entries(check.defines).map(([name, value]) => `-D${name}=${value}`);
+    if (check.without) defines.push(`-DWITHOUT_${check.without}`);
+    // spin preprocesses with gcc unless it is told otherwise.
+    const preprocessor = compiler === "gcc" ? [] : [`-P${compiler} -E -x c`];
+    const generated = await run("spin", [...preprocessor, ...defines, "-a", join(here, `${check.model}.pml`)], directory);
+    if (generated.code !== 0) return { broken: generated.output };
+
+    const compiled = await run(compiler, [
+      check.large ? "-O1" : "-O0", "-w", check.ends ? "-DNP" : "-DSAFETY", "-DCOLLAPSE",
+      `-DMEMLIM=${memoryMegabytes}`, "-o", "pan", "pan.c",
+    ], directory);
+    if (compiled.code !== 0) return { broken: compiled.output };
+
+    // Without a single progress label every cycle is one without progress.
+    const searched = await run("./pan", ["-m20000", "-w20", ...(check.ends ? ["-l"] : [])], directory);
+    const errors = /errors: (\d+)/.exec(searched.output);
+    if (!errors) return { broken: searched.output };
+    return {
+      errors: Number(errors[1]),
+      exhaustive: searched.output.includes("Full statespace search") &&
+        !/max search depth too small|Search not completed|MEMLIM|out of memory/.test(searched.output),
+      states: Number(/(\d+) states, stored/.exec(searched.output)?.[1]),
+      complaint: /pan:\d+: (.*?) \(at depth/.exec(searched.output)?.[1] ?? "",
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function judge(check, result) {
+  if (result.broken !== undefined) {
+    return { ok: false, line: `${name(check)}: did not run\n${result.broken.trim()}` };
+  }
+  if (check.without) {
+    return result.errors > 0
+      ? { ok: true, line: `${name(check)}: fails, as it must` }
+      : { ok: false, line: `${name(check)}: nothing fails, is it needed?` };
+  }
+  if (result.errors > 0) return { ok: false, line: `${name(check)}: ${result.complaint}` };
+  if (!result.exhaustive) return { ok: false, line: `${name(check)}: the search was not exhaustive` };
+  return { ok: true, line: `${name(check)} (${result.states} states)` };
+}
+
+function name(check) {
+  return check.without ? `${check.model} without ${check.what}` : `${check.model}: ${check.what}`;
+}
+
+const compiler = ["gcc", "cc"].find((command) => works(command, ["--version"]));
+const checks = [...sound, ...mutilated];
+const missing = !works("spin", ["-V"]) ? "spin is not installed" : !compiler ? "there is no C compiler" : "";
+if (missing) {
+  console.log(`models: ${missing}`);
+  console.log(`0 passed, 0 failed, ${checks.length} skipped`);
+  process.exit(0);
+}
+
+// The longest start first; the lines still come in the order of the lists.
+const verdicts = checks.map(() => deferred());
+const queue = checks.map((_, index) => index).sort((a, b) => Number(!!checks[b].large) - Number(!!checks[a].large));
+
+function deferred() {
+  let resolve;
+  const promise = new Promise((fulfil) => resolve = fulfil);
+  return { promise, resolve };
+}
+
+async function work() {
+  for (let index = queue.shift(); index !== undefined; index = queue.shift()) {
+    verdicts[index].resolve(judge(checks[index], await verify(checks[index], compiler)));
+  }
+}
+for (let worker = 0; worker < parallel; worker++) work();
+
+let passed = 0;
+let failed = 0;
+for (const { promise } of verdicts) {
+  const { ok, line } = await promise;
+  console.log(`${ok ? "ok  " : "FAIL"} ${line}`);
+  if (ok) passed++;
+  else failed++;
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,101 @@
+//! Wait words: how one side says it sleeps, and how the other takes that away and wakes it.
+//!
+//! The classic lost wake-up is a StoreLoad: "publish, then look whether anyone waits" against "say
+//! that I wait, then look whether anything was published". Release and acquire do not order a store
+//! before a later load, so all four accesses here are sequentially consistent:
+//!
+//!   waker:   publish (SC read-modify-write or store)   then  take(): load the word (SC)
+//!   sleeper: arm(): store the word (SC)                then  look at what is published (SC load)
+//!
+//! In the single total order of those four, one of the two loads comes last and sees the other's
+//! store: either the waker sees the arm, or the sleeper sees what was published.
+//! Model-checked in zig/models/.
+
+const std = @import("std");
+const os = @import("os/linux.zig");
+
+pub const Waiting = enum(u32) {
+    awake = 0,
+    /// Blocked in futex_wait on the word itself.
+    futex = 1,
+    /// An event loop asleep in Atomics.waitAsync on its bell, which only JavaScript can ring.
+    bell = 2,
+    _,
+};
+
+/// Who has to do what after a take().
+pub const Wake = enum {
+    nobody,
+    /// A futex waiter was there, and has been woken.
+    woken,
+    /// The arm is taken; the caller must have the bell rung.
+    ring_bell,
+};
+
+pub const WaitWord = extern struct {
+    word: std.atomic.Value(u32),
+
+    /// Says "I am about to sleep". The caller must look at its condition again (with SC loads)
+    /// before it sleeps.
+    pub fn arm(self: *WaitWord, how: Waiting) void {
+        // SC store: its partner is the SC load in take(). See the top of the file.
+        self.word.store(@intFromEnum(how), .seq_cst);
+    }
+
+    /// Takes the arm away without sleeping. False: a waker was faster, its wake-up is on its way
+    /// and will be spurious.
+    pub fn disarm(self: *WaitWord) bool {
+        // Acquire: whatever a waker published before it took the arm is visible now.
+        return self.word.swap(@intFromEnum(Waiting.awake), .acq_rel) != @intFromEnum(Waiting.awake);
+    }
+
+    /// To be called after publishing with an SC store or read-modify-write. Wakes a futex waiter;
+    /// a bell has to be rung by the caller.
+    pub inline fn take(self: *WaitWord) Wake {
+        // SC load: its partner is the SC store in arm().
+        if (self.word.load(.seq_cst) == @intFromEnum(Waiting.awake)) return .nobody;
+        return self.takeArmed();
+    }
+
+    fn takeArmed(self: *WaitWord) Wake {
+        @branchHint(.cold);
+        switch (@as(Waiting, @enumFromInt(self.word.swap(@intFromEnum(Waiting.awake), .seq_cst)))) {
+            .awake => return .nobody, // another waker was faster
+            .bell => return .ring_bell,
+            else => {
+                os.futexWake(&self.word, 1);
+                return .woken;
+            },
+        }
+    }
+
+    /// For a dying thread, which can wake a futex but cannot ring a bell: leaves a bell's arm in
+    /// place, for the next live waker or for the sleeper's own watch over `orphans`.
+    pub fn takeFutexOnly(self: *WaitWord) void {
+        if (self.word.cmpxchgStrong(
+            @intFromEnum(Waiting.futex),
+            @intFromEnum(Waiting.awake),
+            .seq_cst,
+            .seq_cst,
+        ) == null) os.futexWake(&self.word, 1);
+    }
+
+    /// Sleeps while the futex arm is in place, at most `timeout_ns`. Spurious returns are allowed.
+    pub fn sleep(self: *WaitWord, timeout_ns: u64) void {
+        os.futexWait(&self.word, @intFromEnum(Waiting.futex), timeout_ns);
+    }
+};
+
+test "take() answers by who is waiting, and only once" {
+    var word: WaitWord = .{ .word = .init(0) };
+    try std.testing.expectEqual(.nobody, word.take());
+    word.arm(.bell);
+    try std.testing.expectEqual(.ring_bell, word.take());
+    try std.testing.expectEqual(.nobody, word.take());
+    word.arm(.futex);
+    try std.testing.expectEqual(.woken, word.take());
+    word.arm(.bell);
+    word.takeFutexOnly();
+    try std.testing.expect(word.disarm());
+    try std.testing.expect(!word.disarm());
+}

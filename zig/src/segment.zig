@@ -1,0 +1,267 @@
+//! The segment: one mapping that holds a whole channel, positions as offsets and never pointers.
+//!
+//!   0            header          what the segment is; written once, before anyone else sees it
+//!   256          control block   close, counts, wait words, the ready set
+//!   waits_offset     a wait line for every ring       (written when somebody goes idle or sleeps)
+//!   consumers_offset a consumer line for every ring   (written by the receiver)
+//!   rings_offset     a ring for every producer: its producer line, then its data; page aligned,
+//!                    so that a ring's pages can live beside their producer
+//!
+//! Lines are 128 bytes apart: x86 prefetches cache lines in pairs, and several arm64 cores have
+//! 128-byte lines.
+
+const std = @import("std");
+const os = @import("os/linux.zig");
+const bell = @import("bell.zig");
+const ReadySet = @import("ready_set.zig").ReadySet;
+
+pub const line_bytes = 128;
+pub const slots_max = 1 << 30;
+pub const senders_max = ReadySet.rings_max;
+/// Both runtimes map a ring as one ArrayBuffer; Bun's largest is 4 GiB.
+pub const ring_bytes_max = 1 << 32;
+pub const reason_bytes_max = 1024;
+pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
+pub const layout_version: u32 = 1;
+
+pub const Header = extern struct {
+    magic: u64,
+    layout_version: u32,
+    slot_bytes: u32,
+    capacity: u32,
+    senders_max: u32,
+    total_bytes: u64,
+    waits_offset: u64,
+    consumers_offset: u64,
+    rings_offset: u64,
+    ring_stride: u64,
+};
+
+pub const CloseState = enum(u32) {
+    open = 0,
+    /// close() was called.
+    closed = 1,
+    /// The last sender, and the last ticket for one, is gone.
+    senders_gone = 2,
+    receiver_gone = 3,
+    _,
+};
+
+pub const ReceiverState = enum(u32) { none = 0, open = 1, gone = 2, _ };
+
+pub const Control = extern struct {
+    /// A CloseState. Leaves `open` once, by compare-and-swap.
+    close_state: std.atomic.Value(u32),
+    /// A ReceiverState.
+    receiver_state: std.atomic.Value(u32),
+    /// Rings that are not free: a channel is drained when it is closed and this is zero.
+    rings_claimed: std.atomic.Value(u32),
+    /// Open senders and outstanding sender tickets.
+    sender_references: std.atomic.Value(u32),
+    /// Counts threads that died holding an endpoint. Whoever sleeps on a bell watches this word,
+    /// because a dying thread cannot ring one.
+    orphans: std.atomic.Value(u32),
+    reason_bytes: std.atomic.Value(u32),
+
+    receiver_wait: bell.WaitWord align(line_bytes),
+    drain_wait: bell.WaitWord,
+
+    ready: ReadySet align(line_bytes),
+    reason: [reason_bytes_max]u8 align(line_bytes),
+};
+
+/// Written by the producer.
+pub const ProducerLine = extern struct {
+    /// (sequence << 1) | closed. The sequence counts slots and wraps; the closed bit lives in the
+    /// same word so that a commit and a close are one race with one winner.
+    tail: std.atomic.Value(u32),
+    /// A RingState.
+    state: std.atomic.Value(u32),
+    messages: std.atomic.Value(u64),
+    commits: std.atomic.Value(u64),
+    times_full: std.atomic.Value(u64),
+    times_slept: std.atomic.Value(u64),
+    _: [line_bytes - 40]u8,
+};
+
+/// Written by the receiver.
+pub const ConsumerLine = extern struct {
+    /// sequence << 1, the same scale as the tail.
+    head: std.atomic.Value(u32),
+    /// The tail a stop() has to reach. Only the receiver reads it.
+    mark: u32,
+    messages: std.atomic.Value(u64),
+    releases: std.atomic.Value(u64),
+    _: [line_bytes - 24]u8,
+};
+
+/// Written only when a side goes idle or to sleep: both sides read it on every operation, so it
+/// must stay shared in both caches while they are busy.
+pub const WaitLine = extern struct {
+    /// 1: the receiver saw this ring empty and dropped it from its active set; whoever commits
+    /// next takes the 1 away and puts the ring into the ready set.
+    idle: std.atomic.Value(u32),
+    sender_wait: bell.WaitWord,
+    _: [line_bytes - 8]u8,
+};
+
+pub const RingState = enum(u32) { free = 0, claimed = 1, _ };
+
+/// What precedes the payload of a message of variable length.
+pub const RecordHeader = extern struct {
+    /// Bytes of the payload, without this header and without the fill up to the next slot.
+    payload_bytes: u32,
+    flags: u32,
+
+    /// A padding record: fills the end of the ring so that the next record is contiguous.
+    pub const flag_padding: u32 = 1;
+};
+pub const record_slot_bytes = 8;
+
+comptime {
+    std.debug.assert(@sizeOf(Header) <= 256);
+    std.debug.assert(@offsetOf(Control, "receiver_wait") == 128);
+    std.debug.assert(@offsetOf(Control, "ready") == 256);
+    std.debug.assert(@offsetOf(Control, "reason") == 256 + 640);
+    std.debug.assert(@sizeOf(Control) == 256 + 640 + 1024);
+    std.debug.assert(@sizeOf(ProducerLine) == line_bytes);
+    std.debug.assert(@sizeOf(ConsumerLine) == line_bytes);
+    std.debug.assert(@sizeOf(WaitLine) == line_bytes);
+    std.debug.assert(@sizeOf(RecordHeader) == record_slot_bytes);
+    std.debug.assert(@offsetOf(ProducerLine, "tail") == 0);
+    std.debug.assert(@offsetOf(ConsumerLine, "head") == 0);
+}
+
+const control_offset = 256;
+
+pub const Geometry = struct {
+    slot_bytes: u32,
+    /// Slots of one ring: a power of two.
+    capacity: u32,
+    senders_max: u32,
+    waits_offset: u64,
+    consumers_offset: u64,
+    rings_offset: u64,
+    ring_stride: u64,
+    total_bytes: u64,
+
+    pub const Error = error{InvalidGeometry};
+
+    pub fn init(slot_bytes: u32, capacity: u32, senders: u32) Error!Geometry {
+        if (slot_bytes == 0 or slot_bytes > 1 << 20) return error.InvalidGeometry;
+        if (capacity == 0 or capacity > slots_max) return error.InvalidGeometry;
+        if (!std.math.isPowerOfTwo(capacity)) return error.InvalidGeometry;
+        if (senders == 0 or senders > senders_max) return error.InvalidGeometry;
+        const data_bytes = @as(u64, slot_bytes) * capacity;
+        if (data_bytes > ring_bytes_max) return error.InvalidGeometry;
+
+        const waits_offset = std.mem.alignForward(u64, control_offset + @sizeOf(Control), os.page_bytes);
+        const consumers_offset = waits_offset + @as(u64, senders) * @sizeOf(WaitLine);
+        const consumers_end = consumers_offset + @as(u64, senders) * @sizeOf(ConsumerLine);
+        const rings_offset = std.mem.alignForward(u64, consumers_end, os.page_bytes);
+        const ring_stride = std.mem.alignForward(u64, @sizeOf(ProducerLine) + data_bytes, os.page_bytes);
+        return .{
+            .slot_bytes = slot_bytes,
+            .capacity = capacity,
+            .senders_max = senders,
+            .waits_offset = waits_offset,
+            .consumers_offset = consumers_offset,
+            .rings_offset = rings_offset,
+            .ring_stride = ring_stride,
+            .total_bytes = rings_offset + ring_stride * senders,
+        };
+    }
+
+    pub fn dataBytes(self: Geometry) u64 {
+        return @as(u64, self.slot_bytes) * self.capacity;
+    }
+};
+
+/// A mapped segment. The geometry is a private copy: nothing read from the mapping later decides
+/// where this process reads or writes.
+pub const Segment = struct {
+    base: [*]align(os.page_bytes) u8,
+    geometry: Geometry,
+
+    /// Reserves and initialises a segment. `initial_sequence` starts every ring's counters there;
+    /// tests use it to begin just below the wrap.
+    pub fn create(geometry: Geometry, initial_sequence: u32) error{OutOfMemory}!Segment {
+        const base = os.reservePages(geometry.total_bytes) orelse return error.OutOfMemory;
+        const self: Segment = .{ .base = base, .geometry = geometry };
+        const header: *Header = @ptrCast(base);
+        header.* = .{
+            .magic = magic,
+            .layout_version = layout_version,
+            .slot_bytes = geometry.slot_bytes,
+            .capacity = geometry.capacity,
+            .senders_max = geometry.senders_max,
+            .total_bytes = geometry.total_bytes,
+            .waits_offset = geometry.waits_offset,
+            .consumers_offset = geometry.consumers_offset,
+            .rings_offset = geometry.rings_offset,
+            .ring_stride = geometry.ring_stride,
+        };
+        // Fresh pages are zero: every wait word awake, every ring free, nothing ready. A head that
+        // starts elsewhere is the only word to set; a ring's tail is set when it is claimed.
+        if (initial_sequence != 0) {
+            for (0..geometry.senders_max) |index| {
+                self.consumerLine(@intCast(index)).head.store(initial_sequence << 1, .monotonic);
+            }
+        }
+        return self;
+    }
+
+    pub fn destroy(self: Segment) void {
+        os.releasePages(self.base, self.geometry.total_bytes);
+    }
+
+    pub fn control(self: Segment) *Control {
+        return @ptrCast(@alignCast(self.base + control_offset));
+    }
+
+    pub fn waitLine(self: Segment, ring: u32) *WaitLine {
+        std.debug.assert(ring < self.geometry.senders_max);
+        const offset = self.geometry.waits_offset + @as(u64, ring) * @sizeOf(WaitLine);
+        return @ptrCast(@alignCast(self.base + offset));
+    }
+
+    pub fn consumerLine(self: Segment, ring: u32) *ConsumerLine {
+        std.debug.assert(ring < self.geometry.senders_max);
+        const offset = self.geometry.consumers_offset + @as(u64, ring) * @sizeOf(ConsumerLine);
+        return @ptrCast(@alignCast(self.base + offset));
+    }
+
+    pub fn producerLine(self: Segment, ring: u32) *ProducerLine {
+        std.debug.assert(ring < self.geometry.senders_max);
+        const offset = self.geometry.rings_offset + @as(u64, ring) * self.geometry.ring_stride;
+        return @ptrCast(@alignCast(self.base + offset));
+    }
+
+    pub fn data(self: Segment, ring: u32) [*]align(line_bytes) u8 {
+        const line: [*]u8 = @ptrCast(self.producerLine(ring));
+        return @alignCast(line + @sizeOf(ProducerLine));
+    }
+};
+
+test "Geometry places every region apart and aligned" {
+    const geometry = try Geometry.init(4, 1 << 16, 256);
+    try std.testing.expectEqual(0, geometry.rings_offset % os.page_bytes);
+    try std.testing.expectEqual(0, geometry.ring_stride % os.page_bytes);
+    try std.testing.expect(geometry.consumers_offset >= geometry.waits_offset + 256 * line_bytes);
+    try std.testing.expect(geometry.ring_stride >= geometry.dataBytes() + line_bytes);
+}
+
+test "Geometry refuses what cannot be" {
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(0, 2, 1));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 3, 1));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 0, 1));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 2, 0));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 2, senders_max + 1));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(16, slots_max, 1));
+}
+
+test "Segment.create reports what cannot be mapped" {
+    const geometry = try Geometry.init(4, slots_max, senders_max);
+    // 16 TiB may or may not fit the address space; both are answers, a crash is not.
+    if (Segment.create(geometry, 0)) |created| created.destroy() else |err| try std.testing.expectEqual(error.OutOfMemory, err);
+}

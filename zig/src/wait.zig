@@ -1,0 +1,117 @@
+//! Wait strategies: how a thread that has nothing to do waits, chosen by a value.
+
+const std = @import("std");
+const os = @import("os/linux.zig");
+const WaitWord = @import("bell.zig").WaitWord;
+
+/// After the LMAX Disruptor's wait strategies.
+pub const Strategy = enum(u32) {
+    /// Spins: the quickest, for a core of one's own.
+    spin = 0,
+    /// Gives the core away between looks.
+    yield = 1,
+    /// Sleeps 50 microseconds between looks.
+    sleep = 2,
+    /// Sleeps in the kernel until woken: no CPU while idle.
+    block = 3,
+    /// Blocks, with a deadline the caller must give.
+    timed = 4,
+    /// Spins, then yields, then blocks.
+    phased = 5,
+
+    pub fn fromInt(value: u32) ?Strategy {
+        return if (value <= @intFromEnum(Strategy.phased)) @enumFromInt(value) else null;
+    }
+};
+
+/// Exponential backoff in the style of crossbeam-utils: spin a power of two times, then yield.
+pub const Backoff = struct {
+    step: u5 = 0,
+
+    const spin_steps = 6;
+    const yield_steps = 10;
+
+    pub fn snooze(self: *Backoff) void {
+        if (self.step <= spin_steps) {
+            for (0..@as(u32, 1) << self.step) |_| std.atomic.spinLoopHint();
+        } else {
+            os.yieldThread();
+        }
+        if (self.step <= yield_steps) self.step += 1;
+    }
+
+    /// True once snoozing no longer helps and blocking would.
+    pub fn isCompleted(self: *const Backoff) bool {
+        return self.step > yield_steps;
+    }
+};
+
+const sleep_between_looks_ns = 50 * std.time.ns_per_us;
+/// How long `phased` spins before it yields: a few round trips between two cores.
+const spin_phase_ns = 20 * std.time.ns_per_us;
+/// And how long it yields before it blocks: about what blocking and waking would cost.
+const yield_phase_ns = 60 * std.time.ns_per_us;
+const looks_between_clock_reads = 32;
+
+/// Waits until `condition.holds()`, at most `timeout_ns`. Returns whether it holds.
+///
+/// `condition` has `holds()`, whose loads are sequentially consistent (it is the look half of the
+/// protocol in bell.zig). `slept` is set when the thread blocked in the kernel.
+pub fn wait(
+    strategy: Strategy,
+    timeout_ns: u64,
+    word: *WaitWord,
+    condition: anytype,
+    slept: *bool,
+) bool {
+    if (condition.holds()) return true;
+    if (timeout_ns == 0) return false;
+    const start = os.now();
+    const deadline = start +| timeout_ns;
+    return switch (strategy) {
+        .spin => poll(deadline, condition, std.atomic.spinLoopHint),
+        .yield => poll(deadline, condition, os.yieldThread),
+        .sleep => poll(deadline, condition, sleepBetweenLooks),
+        .block, .timed => block(deadline, word, condition, slept),
+        .phased => poll(@min(deadline, start + spin_phase_ns), condition, std.atomic.spinLoopHint) or
+            poll(@min(deadline, start + spin_phase_ns + yield_phase_ns), condition, os.yieldThread) or
+            block(deadline, word, condition, slept),
+    };
+}
+
+fn sleepBetweenLooks() void {
+    os.sleep(sleep_between_looks_ns);
+}
+
+inline fn poll(deadline: u64, condition: anytype, comptime relax: anytype) bool {
+    while (true) {
+        for (0..looks_between_clock_reads) |_| {
+            relax();
+            if (condition.holds()) return true;
+        }
+        if (os.now() >= deadline) return false;
+    }
+}
+
+fn block(deadline: u64, word: *WaitWord, condition: anytype, slept: *bool) bool {
+    while (true) {
+        word.arm(.futex);
+        // The look after the arm: see bell.zig.
+        if (condition.holds()) {
+            _ = word.disarm();
+            return true;
+        }
+        const now = os.now();
+        if (now >= deadline) {
+            _ = word.disarm();
+            // A waker may have taken the arm just now; what it published must not be missed.
+            return condition.holds();
+        }
+        slept.* = true;
+        word.sleep(deadline - now);
+        if (condition.holds()) {
+            _ = word.disarm();
+            return true;
+        }
+    }
+}
