@@ -5,9 +5,9 @@
  * @module
  */
 
-import { type Native, type NativeSymbols, StructBytes } from "../ffi/abi.ts";
+import { Bells as bit, type Native, type NativeSymbols, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
-import { check, native } from "./native.ts";
+import { check, errorOf, native } from "./native.ts";
 
 /** What the native library tells about an endpoint it opened. */
 export interface EndpointInfo {
@@ -19,13 +19,19 @@ export interface EndpointInfo {
   readonly ring: number;
 }
 
-/** Opens an endpoint: `call` fills the info. */
+/** Opens an endpoint of the channel that has these bells: `call` fills the info. */
 export function openInfo(
   action: string,
+  bells: Bells,
   call: (symbols: NativeSymbols, info: BigUint64Array) => number,
 ): EndpointInfo {
   const info = new BigUint64Array(StructBytes.endpointInfo / 8);
-  const handle = check(call(native().symbols, info), action);
+  const handle = call(native().symbols, info);
+  if (handle < 0) {
+    // A ticket that failed may have been the last sender's: whoever waits has to look.
+    bells.ring(bit.all, 0);
+    throw errorOf(handle, action);
+  }
   const words = new Uint32Array(info.buffer);
   return {
     handle,

@@ -137,6 +137,7 @@ export class Receiver<Value, Batch = Value[]>
     const bells = new Bells(checked.bells);
     const info = openInfo(
       "open a receiver",
+      bells,
       (symbols, info) => symbols.millrace_endpoint_open(checked.right, Role.receiver, info),
     );
     const endpoint = new Endpoint(info, bells);
@@ -634,6 +635,7 @@ export function openReceiverOn<Value, Batch>(
 ): Receiver<Value, Batch> {
   const info = openInfo(
     "open the receiver",
+    bells,
     (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.receiver, info),
   );
   return Receiver[makeReceiver](new Endpoint(info, bells), layout, wait, pollBudget);

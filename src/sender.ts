@@ -116,6 +116,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const bells = new Bells(checked.bells);
     const info = openInfo(
       "open a sender",
+      bells,
       (symbols, info) => symbols.millrace_endpoint_open(checked.right, Role.sender, info),
     );
     const endpoint = new Endpoint(info, bells);
@@ -499,6 +500,7 @@ export function openSenderOn<Value, Batch>(
 ): Sender<Value, Batch> {
   const info = openInfo(
     "open a sender",
+    bells,
     (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.sender, info),
   );
   return Sender[makeSender](new Endpoint(info, bells), layout, wait, pollBudget);

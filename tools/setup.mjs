@@ -1,13 +1,13 @@
 // The packages of package.json, at exactly the versions of package-lock.json. npm installs them; where
 // there is no npm, Bun reads the same lockfile, and Deno runs npm itself.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { Failure } from "./failure.mjs";
 import { NODE_MODULES, ROOT } from "./paths.mjs";
 import { runSetup } from "./process.mjs";
-import { baseEnvironment, findOnPath, forgetTools } from "./toolchain.mjs";
+import { baseEnvironment, findOnPath, forgetTools, link, packagedTool } from "./toolchain.mjs";
 
 /** The npm that a machine with nothing but Deno installs with. */
 const NPM_FOR_DENO = "npm:npm@11.19.1";
@@ -26,6 +26,20 @@ export async function installPackages() {
     throw new Failure(`Cannot install packages: still missing or of another version: ${missing}`);
   }
   forgetTools();
+  linkTools();
+}
+
+/**
+ * Lets node_modules/.bin run deno, bun and zig where install scripts or the installer did not: their
+ * entries are then stubs that need Node or fail, and `deno task` finds those before the user's Deno.
+ */
+function linkTools() {
+  const bin = join(NODE_MODULES, ".bin");
+  mkdirSync(bin, { recursive: true });
+  for (const name of ["deno", "bun", "zig"]) {
+    const target = packagedTool(name);
+    if (target !== undefined) link(target, join(bin, name));
+  }
 }
 
 /** The pins of package.json that node_modules does not meet, as `name@version`. */

@@ -79,7 +79,11 @@ async function runStages({ stages, files, filter, limitS }) {
       results.push({ name, passed: 0, failed: 0, skipped: 0, seconds: 0, notes: [note] });
       continue;
     }
-    const result = await runStage(name, { files, filter }, { env, limitS, abort: interrupt.signal });
+    const result = await runStage(name, { files, filter }, {
+      env,
+      limitS,
+      abort: interrupt.signal,
+    });
     results.push(result);
     unbuilt = name === "build" && result.failed > 0;
   }
@@ -92,7 +96,9 @@ async function runStage(name, selection, { env, limitS, abort }) {
   const result = { name, passed: 0, failed: 0, skipped: 0, seconds: 0, notes: [] };
   const stageStartMs = performance.now();
   let stageLimitMs = limitS * 1000;
-  if (process.env.CI) stageLimitMs = Math.min(stageLimitMs, CI_LIMIT_S * 1000 - (stageStartMs - startMs));
+  if (process.env.CI) {
+    stageLimitMs = Math.min(stageLimitMs, CI_LIMIT_S * 1000 - (stageStartMs - startMs));
+  }
 
   for (const { name: commandName, command, cwd, count } of STAGES[name].commands(selection)) {
     console.log(`\n== ${commandName}: ${readable(command)}`);
@@ -126,7 +132,8 @@ function judge(run, limitMs, count) {
     const failed = notes.length > 0 ? 1 : 0;
     return { passed: 1 - failed, failed, skipped: 0, notes };
   }
-  const counts = count(stripVTControlCharacters(run.output)) ?? { passed: 0, failed: 0, skipped: 0 };
+  const counts = count(stripVTControlCharacters(run.output)) ??
+    { passed: 0, failed: 0, skipped: 0 };
   let { failed } = counts;
   if (notes.length > 0) failed++;
   else if (run.code !== 0 && failed === 0) {

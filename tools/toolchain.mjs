@@ -95,11 +95,7 @@ export function toolEnvironment() {
   const bin = join(CACHE, "bin");
   mkdirSync(bin, { recursive: true });
   for (const name of Object.keys(TOOLS)) {
-    const link = join(bin, name);
-    const target = tool(name);
-    if (existsSync(link) && realpathSync(link) === target) continue;
-    rmSync(link, { force: true });
-    symlinkSync(target, link);
+    link(tool(name), join(bin, name));
   }
   const env = baseEnvironment();
   return {
@@ -108,6 +104,13 @@ export function toolEnvironment() {
     ZIG_GLOBAL_CACHE_DIR: env.ZIG_GLOBAL_CACHE_DIR ?? join(ZIG_DIR, ".zig-cache", "global"),
     ZIG_LOCAL_CACHE_DIR: join(ZIG_DIR, ".zig-cache"),
   };
+}
+
+/** Makes `path` a symbolic link to `target`, whatever it was. */
+export function link(target, path) {
+  if (existsSync(path) && realpathSync(path) === realpathSync(target)) return;
+  rmSync(path, { force: true });
+  symlinkSync(target, path);
 }
 
 /** The executables of this name on PATH, those that packages of ours put there left out. */
@@ -120,6 +123,11 @@ export function findOnPath(name) {
     .filter(isExecutable);
 }
 
+/** The executable of this name in node_modules; undefined when none runs here. */
+export function packagedTool(name) {
+  return packagedPaths(name).find((path) => versionOf(name, path) !== undefined);
+}
+
 function locate(name) {
   let result = found.get(name);
   if (result === undefined) {
@@ -130,17 +138,17 @@ function locate(name) {
 }
 
 function search(name) {
-  const { wanted, fits, versionArgs, packaged } = TOOLS[name];
+  const { wanted, fits } = TOOLS[name];
+  const running = process.versions[name] ? [realpathSync(process.execPath)] : [];
   const candidates = [
-    ...(process.versions[name] ? [process.execPath] : []),
+    ...running.filter((path) => !path.startsWith(NODE_MODULES)),
     ...findOnPath(name),
-    ...packaged.map((path) => join(NODE_MODULES, path)).filter(isExecutable),
+    ...packagedPaths(name),
   ];
   const rejected = [];
   for (const candidate of candidates) {
     const path = realpathSync(candidate);
-    const run = spawnSync(path, versionArgs, { encoding: "utf8", env: baseEnvironment() });
-    const version = /\d+\.\d+\.\d+\S*/.exec(run.status === 0 ? run.stdout : "")?.[0];
+    const version = versionOf(name, path);
     const [major, minor] = (version ?? "").split(".").map(Number);
     if (version !== undefined && fits(major, minor)) return { path, version };
     rejected.push(`${path} (${version ?? "does not run"})`);
@@ -149,6 +157,19 @@ function search(name) {
     `Cannot find ${name} ${wanted} for ${process.platform}-${ARCH} on PATH or in node_modules` +
       (rejected.length > 0 ? `, only: ${rejected.join(", ")}` : ""),
   );
+}
+
+function packagedPaths(name) {
+  return TOOLS[name].packaged.map((path) => join(NODE_MODULES, path)).filter(isExecutable);
+}
+
+/** The version a tool tells of itself; undefined when it does not run here. */
+function versionOf(name, path) {
+  const run = spawnSync(path, TOOLS[name].versionArgs, {
+    encoding: "utf8",
+    env: baseEnvironment(),
+  });
+  return run.status === 0 ? /\d+\.\d+\.\d+\S*/.exec(run.stdout)?.[0] : undefined;
 }
 
 function isExecutable(path) {

@@ -3,7 +3,7 @@
 // Runs under node, deno (run -A) and bun.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -22,7 +22,7 @@ const bell = { RECEIVER_SLEEPS: "BELL", SENDER_SLEEPS: "BELL" };
 const sound = [
   { model: "wake", what: "2 senders, futex receiver", defines: { ...futex } },
   { model: "wake", what: "2 senders, bell receiver", defines: { ...bell }, large: true },
-  { model: "wake", what: "2 senders that wait for room on bells, futex receiver", defines: { MESSAGES: 2, ...futex, SENDER_SLEEPS: "BELL" }, large: true },
+  { model: "wake", what: "2 senders that wait for room, futexes", defines: { MESSAGES: 2, ...futex }, large: true },
   { model: "wake", what: "1 sender, ring of 1, futex and bell by turns, the receiver gives up", defines: { ...oneSender, MESSAGES: 3, GIVE_UPS: 1 } },
   { model: "wake", what: "1 sender, ring of 2, futex and bell by turns, the receiver gives up", defines: { ...oneSender, MESSAGES: 4, CAPACITY: 2, GIVE_UPS: 1 } },
   { model: "wake", what: "1 sender, the receiver closes", defines: { ...oneSender, MESSAGES: 2, RECEIVER_MAY_CLOSE: 1 } },

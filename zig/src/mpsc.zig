@@ -49,10 +49,10 @@ pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
         .seq_cst,
     );
     if (was != null and why != .receiver_gone) return false;
-    for (0..segment.geometry.senders_max) |index| {
+    for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
-        // A ring that was never claimed has no page yet; a load gives it the shared zero page.
+        // A ring that is still being claimed is sealed by its sender, which looks at close_state.
         if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
         ring_module.seal(line);
         control.ready.add(ring);
@@ -71,12 +71,18 @@ fn wake(word: *bell.WaitWord, ringer: Ringer) void {
     }
 }
 
+/// Rings that were ever claimed: the others are memory nobody has touched.
+fn ringsUsed(segment: Segment) u32 {
+    // SC: partner of the fetchMax in claimRing(), as close_state is.
+    return @min(segment.control().rings_used.load(.seq_cst), segment.geometry.senders_max);
+}
+
 /// Whether nothing is left to receive, or nobody to receive it.
 pub fn isDrained(segment: Segment) bool {
     const control = segment.control();
     if (control.receiver_state.load(.seq_cst) == @intFromEnum(segment_module.ReceiverState.gone)) return true;
     if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return false;
-    for (0..segment.geometry.senders_max) |index| {
+    for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
         if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
@@ -99,8 +105,10 @@ pub const Sender = struct {
         // The receiver has not got this ring in its active set: the first commit must add it.
         segment.waitLine(ring).idle.store(1, .monotonic);
         segment.waitLine(ring).sender_wait.word.store(0, .monotonic);
-        // SC: clears the closed bit before the look at close_state below.
-        line.tail.store(segment.consumerLine(ring).head.load(.acquire), .seq_cst);
+        // Clears the closed bit, and only then calls the ring claimed: a receiver that still has a
+        // stale bit of the ready set for this ring must not take the last tenant's seal for ours.
+        line.tail.store(segment.consumerLine(ring).head.load(.acquire), .monotonic);
+        line.state.store(@intFromEnum(segment_module.RingState.claimed), .seq_cst);
         // SC load; its partner is the compare-and-swap in close(): either close() finds this ring
         // claimed and seals it, or we see the close here.
         if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
@@ -125,10 +133,14 @@ pub const Sender = struct {
             // come before ours.
             if (line.state.cmpxchgStrong(
                 @intFromEnum(segment_module.RingState.free),
-                @intFromEnum(segment_module.RingState.claimed),
+                @intFromEnum(segment_module.RingState.claiming),
                 .seq_cst,
                 .monotonic,
-            ) == null) return @intCast(index);
+            ) == null) {
+                // SC: before the look at close_state in open(); its partner is in close().
+                _ = control.rings_used.fetchMax(@as(u32, @intCast(index)) + 1, .seq_cst);
+                return @intCast(index);
+            }
             _ = control.rings_claimed.fetchSub(1, .seq_cst);
         }
         return error.TooManySenders;
@@ -212,6 +224,8 @@ pub const Receiver = struct {
     ring: u32 = 0,
     position: u32 = 0,
     window: u32 = 0,
+    /// Rings that had been used at the last mark().
+    rings_marked: u32 = 0,
 
     pub fn open(segment: Segment) OpenError!Receiver {
         const control = segment.control();
@@ -246,7 +260,7 @@ pub const Receiver = struct {
                     return .{ .window = run.slots };
                 },
                 .empty => self.active.remove(ring),
-                .ended => self.recycle(ring),
+                .ended => self.recycle(ring, consumer),
                 .corrupt => return .corrupt,
             }
         }
@@ -254,11 +268,18 @@ pub const Receiver = struct {
     }
 
     /// Gives a sealed and drained ring back.
-    fn recycle(self: *Receiver, ring: u32) void {
-        self.active.remove(ring);
+    fn recycle(self: *Receiver, ring: u32, consumer: Consumer) void {
         const line = self.segment.producerLine(ring);
-        // The ready set may name a ring that has been recycled before.
-        if (line.state.load(.monotonic) != @intFromEnum(segment_module.RingState.claimed)) return;
+        // The ready set may name a ring that has been recycled before, or is being claimed again.
+        // Acquire: pairs with the store of `claimed` in Sender.open(), after which the tail is the
+        // tenant's own.
+        if (line.state.load(.acquire) != @intFromEnum(segment_module.RingState.claimed)) {
+            return self.active.remove(ring);
+        }
+        // So look at the tail once more: the seal seen before may have been the last tenant's. Only
+        // we take `claimed` away, so this time it is the present tenant's.
+        if (consumer.readable() != .ended) return;
+        self.active.remove(ring);
         // Release: pairs with the compare-and-swap in claimRing().
         line.state.store(@intFromEnum(segment_module.RingState.free), .seq_cst);
         _ = self.segment.control().rings_claimed.fetchSub(1, .seq_cst);
@@ -315,20 +336,23 @@ pub const Receiver = struct {
 
     /// Remembers how far every ring has been committed now.
     pub fn mark(self: *Receiver) void {
-        for (0..self.segment.geometry.senders_max) |index| {
+        self.rings_marked = ringsUsed(self.segment);
+        for (0..self.rings_marked) |index| {
             const ring: u32 = @intCast(index);
             const line = self.segment.producerLine(ring);
-            if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
-            self.segment.consumerLine(ring).mark = line.tail.load(.seq_cst) & ~ring_module.closed_bit;
+            const consumer_line = self.segment.consumerLine(ring);
+            const claimed = line.state.load(.seq_cst) == @intFromEnum(segment_module.RingState.claimed);
+            consumer_line.mark = if (claimed)
+                line.tail.load(.seq_cst) & ~ring_module.closed_bit
+            else
+                consumer_line.head.raw;
         }
     }
 
     /// Whether everything mark() saw has been released.
     pub fn hasReachedMarks(self: *const Receiver) bool {
-        for (0..self.segment.geometry.senders_max) |index| {
-            const ring: u32 = @intCast(index);
-            if (self.segment.producerLine(ring).state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
-            const line = self.segment.consumerLine(ring);
+        for (0..self.rings_marked) |index| {
+            const line = self.segment.consumerLine(@intCast(index));
             // Distance on the wrapping counter: negative means the head is still behind the mark.
             if (@as(i32, @bitCast(line.head.raw -% line.mark)) < 0) return false;
         }
@@ -370,7 +394,7 @@ pub fn statistics(segment: Segment) Statistics {
         .drained = @intFromBool(isDrained(segment)),
         .sender_references = control.sender_references.load(.acquire),
     };
-    for (0..segment.geometry.senders_max) |index| {
+    for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
         const consumer_line = segment.consumerLine(ring);

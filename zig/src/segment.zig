@@ -62,6 +62,8 @@ pub const Control = extern struct {
     /// because a dying thread cannot ring one.
     orphans: std.atomic.Value(u32),
     reason_bytes: std.atomic.Value(u32),
+    /// Rings below it have been claimed at some time; those above were never touched.
+    rings_used: std.atomic.Value(u32),
 
     receiver_wait: bell.WaitWord align(line_bytes),
     drain_wait: bell.WaitWord,
@@ -105,7 +107,13 @@ pub const WaitLine = extern struct {
     _: [line_bytes - 8]u8,
 };
 
-pub const RingState = enum(u32) { free = 0, claimed = 1, _ };
+pub const RingState = enum(u32) {
+    free = 0,
+    claimed = 1,
+    /// Taken, but the tail is still the last tenant's, sealed.
+    claiming = 2,
+    _,
+};
 
 /// What precedes the payload of a message of variable length.
 pub const RecordHeader = extern struct {
