@@ -181,6 +181,8 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   readonly #views: RecordView[] = [];
   #view: RecordView | undefined;
   #isDecoding = false;
+  /** Where the record taken last begins. */
+  #last = 0;
 
   constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
     super(endpoint);
@@ -219,6 +221,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
     }
     // Taken even if it cannot be decoded: a message that throws must not be met for ever.
     this.index = index + 1 + ((length + recordSlotBytes - 1) >>> 3);
+    this.#last = index;
     this.unsettled++;
     this.#isDecoding = true;
     try {
@@ -231,14 +234,31 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
 
   takeBatch(limit: number): Value[] {
     const values: Value[] = [];
-    while (values.length < limit && this.poll() > 0) values.push(this.take());
-    this.settle();
+    this.#takeEach(limit, (value) => values.push(value));
     return values;
   }
 
   takeInto(out: WritableBatch<Value>): number {
+    return this.#takeEach(out.length, (value, index) => {
+      out[index] = value;
+    });
+  }
+
+  #takeEach(limit: number, keep: (value: Value, index: number) => void): number {
     let taken = 0;
-    while (taken < out.length && this.poll() > 0) out[taken++] = this.take();
+    while (taken < limit && this.poll() > 0) {
+      let value: Value;
+      try {
+        value = this.take();
+      } catch (error) {
+        if (taken === 0) throw error;
+        // What was taken before is not lost: the next call meets the one that cannot be decoded.
+        this.index = this.#last;
+        this.unsettled--;
+        break;
+      }
+      keep(value, taken++);
+    }
     this.settle();
     return taken;
   }

@@ -29,6 +29,8 @@ export abstract class Producer<Value> {
   slotsNeeded = 1;
   /** Messages put and not yet published. */
   pendingMessages = 0;
+  /** Counts publications: what was put before one can no longer be taken back. */
+  publications = 0;
   protected index = 0;
   protected committed = 0;
   protected granted = 0;
@@ -42,6 +44,9 @@ export abstract class Producer<Value> {
   /** Puts a value behind the others. False: there is no room; `slotsNeeded` says for what. */
   abstract put(value: Value): boolean;
 
+  /** Takes the last put back; it must not have been published. */
+  abstract takeBack(): void;
+
   /** Puts values `from` on. Returns how many there was room for. */
   abstract putMany(values: ArrayLike<Value>, from: number): number;
 
@@ -54,22 +59,14 @@ export abstract class Producer<Value> {
     if (slots === 0) return true;
     const { endpoint } = this;
     const answer = endpoint.symbols.millrace_sender_commit(endpoint.handle, slots, this.pendingMessages);
-    if (answer === 0) {
-      this.committed = this.index;
-      this.pendingMessages = 0;
-      return true;
-    }
-    return this.#afterCommit(answer);
-  }
-
-  #afterCommit(answer: number): boolean {
     if (answer < 0) {
       if (answer === Status.channelClosed) return false;
       throw errorOf(answer, "send");
     }
     this.committed = this.index;
     this.pendingMessages = 0;
-    this.endpoint.bells.ring(answer, this.endpoint.info.ring);
+    this.publications++;
+    if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.ring);
     return true;
   }
 
@@ -77,6 +74,23 @@ export abstract class Producer<Value> {
   discard(): void {
     this.index = this.committed;
     this.pendingMessages = 0;
+  }
+
+  /** Remembers where the producer stands. */
+  checkpoint(): Checkpoint {
+    return { index: this.index, messages: this.pendingMessages, publications: this.publications };
+  }
+
+  /** Takes back what was put since, as far as it has not been published. */
+  rollBack({ index, messages, publications }: Checkpoint): void {
+    if (publications !== this.publications) return this.discard();
+    this.index = index;
+    this.pendingMessages = messages;
+  }
+
+  /** Whether nothing was put or published since. */
+  isAt({ index, publications }: Checkpoint): boolean {
+    return publications === this.publications && index === this.index;
   }
 
   /** Asks for `slots` contiguous slots; everything put must have been published. */
@@ -92,6 +106,13 @@ export abstract class Producer<Value> {
     this.slotsNeeded = slots;
     return false;
   }
+}
+
+/** Where a producer stood. */
+export interface Checkpoint {
+  readonly index: number;
+  readonly messages: number;
+  readonly publications: number;
 }
 
 /** A producer of one slot a value. */
@@ -117,6 +138,11 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     this.index++;
     this.pendingMessages++;
     return true;
+  }
+
+  takeBack(): void {
+    this.index--;
+    this.pendingMessages--;
   }
 
   putMany(values: ArrayLike<Value>, from: number): number {
@@ -165,6 +191,8 @@ export class RecordProducer<Value> extends Producer<Value> {
   readonly #codec: RecordCodec<Value>;
   readonly #view: RecordView;
   readonly #payloadBytesMax: number;
+  /** Where the last record begins. */
+  #last = 0;
 
   constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
     super(endpoint);
@@ -196,7 +224,7 @@ export class RecordProducer<Value> extends Producer<Value> {
   }
 
   #putWithNewRoom(value: Value): boolean {
-    const slots = this.#slotsOf(this.#codec.byteLength(value));
+    const slots = this.slotsOf(this.#codec.byteLength(value));
     if (!this.publish() || !this.reserve(slots)) return false;
     const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
     const offset = this.index * recordSlotBytes + recordSlotBytes;
@@ -209,7 +237,7 @@ export class RecordProducer<Value> extends Producer<Value> {
   }
 
   /** The slots of a record; throws if no ring of this capacity can hold it. */
-  #slotsOf(payloadBytes: number): number {
+  slotsOf(payloadBytes: number): number {
     if (payloadBytes > this.#payloadBytesMax) {
       throw new RangeError(
         `Cannot send: a message in this channel has at most ${this.#payloadBytesMax} bytes ` +
@@ -220,13 +248,19 @@ export class RecordProducer<Value> extends Producer<Value> {
   }
 
   #finishRecord(payloadBytes: number): void {
-    if (payloadBytes > this.#payloadBytesMax) this.#slotsOf(payloadBytes);
+    if (payloadBytes > this.#payloadBytesMax) this.slotsOf(payloadBytes);
     const view = this.#view;
     const word = this.index * 2;
+    this.#last = this.index;
     view.u32[word] = payloadBytes;
     view.u32[word + 1] = view.flags;
     this.index += 1 + ((payloadBytes + recordSlotBytes - 1) >>> 3);
     this.pendingMessages++;
+  }
+
+  takeBack(): void {
+    this.index = this.#last;
+    this.pendingMessages--;
   }
 
   putMany(values: ArrayLike<Value>, from: number): number {
@@ -249,7 +283,7 @@ export class RecordProducer<Value> extends Producer<Value> {
 
   /** `payloadBytes` free bytes in place, for a payload; undefined when there is no room. */
   reserveBytes(payloadBytes: number): Uint8Array | undefined {
-    const slots = this.#slotsOf(payloadBytes);
+    const slots = this.slotsOf(payloadBytes);
     if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) return undefined;
     const offset = (this.index + 1) * recordSlotBytes;
     return this.#view.u8.subarray(offset, offset + payloadBytes);

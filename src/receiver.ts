@@ -87,6 +87,7 @@ export class Receiver<Value, Batch = Value[]>
   /** Messages of the last `readable()` that can still be released. */
   #exposed = 0;
   #hasEnded = false;
+  #isSettleScheduled = false;
   #run: Run<Value, Batch> | undefined;
 
   /** Made by the library: see {@linkcode Channel.receiver} and {@linkcode Receiver.open}. */
@@ -177,6 +178,8 @@ export class Receiver<Value, Batch = Value[]>
    */
   tryReceive(): ReceiveResult<Value> {
     this.#checkFree();
+    // Those who wait come first.
+    if (this.#pending.length !== 0 && !this.#servePending()) return emptyResult;
     const consumer = this.#consumer;
     const there = consumer.poll();
     if (there > 0) {
@@ -356,6 +359,7 @@ export class Receiver<Value, Batch = Value[]>
       return true;
     }, (strategy, timeoutUs) => {
       symbols.millrace_receiver_wait(this.#endpoint.handle, strategy, timeoutUs);
+      this.#waiter.resume();
     });
     return value as Value;
   }
@@ -394,6 +398,7 @@ export class Receiver<Value, Batch = Value[]>
           if (there > 0) {
             const value = this.#consumer.take();
             this.#consumer.settleSoon();
+            this.#settleThisTurn();
             return Promise.resolve({ done: false, value });
           }
         } catch (error) {
@@ -409,6 +414,16 @@ export class Receiver<Value, Batch = Value[]>
         return this;
       },
     };
+  }
+
+  /** Gives back what was taken when this turn ends: the loop's body may wait for long. */
+  #settleThisTurn(): void {
+    if (this.#isSettleScheduled || this.#consumer.unsettledMessages === 0) return;
+    this.#isSettleScheduled = true;
+    setImmediate(() => {
+      this.#isSettleScheduled = false;
+      if (this.#endpoint.handle !== 0) this.#consumer.settle();
+    });
   }
 
   async #nextOrEnd(): Promise<IteratorResult<Value, undefined>> {

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { Role, Status } from "../ffi/abi.ts";
+import { Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
-import { checkCount, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
+import { checkCount, type Checkpoint, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
 import { checkTicket, isConsistent, type SenderTicket } from "./ticket.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -27,6 +27,8 @@ interface PendingSend<Value> {
   /** False: it waits for room only, and sends nothing. */
   readonly hasValue: boolean;
   readonly value: Value | undefined;
+  /** How many slots it waits for, when it sends nothing. */
+  readonly slots: number;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -61,7 +63,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   readonly #wait: WaitStrategy;
   readonly #waiter: Waiter;
   readonly #pending: PendingSend<Value>[] = [];
-  #reserved = 0;
+  /** What the last reserve() gave, and where the producer stood then. */
+  #reserved: { readonly length: number; readonly at: Checkpoint } | undefined;
 
   /** Made by the library: see {@linkcode Channel.sender} and {@linkcode Sender.open}. */
   private constructor(
@@ -160,7 +163,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   #publishOne(): boolean {
     const producer = this.#producer;
     if (producer.publish()) return true;
-    producer.discard();
+    // What a writer had pushed stays pending: its flush() tells what was not sent.
+    producer.takeBack();
     return false;
   }
 
@@ -179,29 +183,39 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
         if (this.closed) return Promise.reject(this.#closedError(value));
       }
       // A value that can never be sent must not wait in the queue.
-      return this.#enqueue({ hasValue: true, value }, options?.signal);
+      return this.#enqueue({ hasValue: true, value, slots: 1 }, options?.signal);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /**
-   * Resolves when there is room for at least one value (`bytes`, for layouts of variable length).
+   * Resolves when there is room for a value; for layouts of variable length, for a message of so
+   * many `bytes`.
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed.
+   * @throws {RangeError} If a message cannot have so many bytes.
    */
   ready(options?: SendOptions & { readonly bytes?: number }): Promise<void> {
-    if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
-    return this.#enqueue({ hasValue: false, value: undefined }, options?.signal);
+    try {
+      if (this.#endpoint.handle === 0) throw this.#closedError();
+      const producer = this.#producer;
+      const slots = producer instanceof FixedProducer
+        ? 1
+        : producer.slotsOf(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
+      return this.#enqueue({ hasValue: false, value: undefined, slots }, options?.signal);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   #enqueue(
-    { hasValue, value }: Pick<PendingSend<Value>, "hasValue" | "value">,
+    { hasValue, value, slots }: Pick<PendingSend<Value>, "hasValue" | "value" | "slots">,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const entry: PendingSend<Value> = { hasValue, value, resolve, reject };
+    const entry: PendingSend<Value> = { hasValue, value, slots, resolve, reject };
     this.#pending.push(entry);
     if (signal !== undefined) {
       const onAbort = () => {
@@ -239,7 +253,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       if (this.#endpoint.handle === 0) return { error: this.#closedErrorOf(entry) };
       const isThere = entry.hasValue
         ? this.#producer.put(entry.value as Value) && this.#publishOne()
-        : this.#hasRoom();
+        : this.#hasRoom(entry.slots);
       if (isThere) return "sent";
       return this.closed ? { error: this.#closedErrorOf(entry) } : "full";
     } catch (error) {
@@ -247,9 +261,10 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     }
   }
 
-  #hasRoom(): boolean {
+  #hasRoom(slots: number): boolean {
     const { handle, symbols } = this.#endpoint;
-    return !this.closed && symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, 0, 0) === 1;
+    this.#producer.slotsNeeded = slots;
+    return !this.closed && symbols.millrace_sender_wait(handle, slots, 0, 0) === 1;
   }
 
   #closedErrorOf(entry: PendingSend<Value>): ChannelClosedError {
@@ -285,8 +300,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const { symbols } = this.#endpoint;
     waitBlocking(options, this.#wait, action, attempt, (strategy, timeoutUs) => {
       const { handle } = this.#endpoint;
-      const answer = symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
-      if (answer === Status.invalidHandle) throw this.#closedError();
+      symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
+      this.#waiter.resume();
     });
   }
 
@@ -297,8 +312,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @returns How many were sent; 0 when the ring is full.
    * @throws {ChannelClosedError} If the channel is closed; `value` is what was not sent.
    * @throws {TypeError} If `values` is not an array or typed array, or a value has the wrong type.
-   * @throws {RangeError} If a value is outside the layout's range. Nothing that stands behind the
-   *   last full run of the ring is sent.
+   * @throws {RangeError} If a value is outside the layout's range. Of this batch nothing is sent
+   *   then, or only a first part that filled the ring up to its end.
    */
   sendBatch(values: ArrayLike<Value>, from = 0): number {
     checkBatch(values);
@@ -306,17 +321,19 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (this.#endpoint.handle === 0) throw this.#closedError(values);
     if (this.#pending.length !== 0 && !this.#sendPending()) return 0;
     const producer = this.#producer;
-    const before = producer.pendingMessages;
+    const before = producer.checkpoint();
     let put: number;
     try {
       put = producer.putMany(values, from);
     } catch (error) {
-      producer.discard();
+      producer.rollBack(before);
       throw error;
     }
-    if (before + put === 0 ? this.closed : !producer.publish()) {
+    if (producer.pendingMessages === 0 ? put === 0 && this.closed : !producer.publish()) {
+      // Pending is what this call, and a writer before it, could not publish.
+      const unsent = Array.from(producer.pendingValues());
       producer.discard();
-      throw this.#closedError(Array.prototype.slice.call(values, from));
+      throw this.#closedError(unsent.concat(Array.prototype.slice.call(values, from + put)));
     }
     return put;
   }
@@ -328,7 +345,12 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   async sendAll(values: ArrayLike<Value>, options?: SendOptions): Promise<void> {
     for (let sent = this.sendBatch(values); sent < values.length;) {
-      await this.ready(options);
+      try {
+        await this.ready(options);
+      } catch (error) {
+        if (!(error instanceof ChannelClosedError)) throw error;
+        throw this.#closedError(Array.prototype.slice.call(values, sent));
+      }
       sent += this.sendBatch(values, sent);
     }
   }
@@ -368,6 +390,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     return new Writer<Value>(
       this.#producer,
       this.#endpoint,
+      this.#waiter,
       options,
       this.#wait,
       (...unsent) => this.#closedError(...unsent),
@@ -392,7 +415,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const room = producer instanceof FixedProducer
       ? producer.reserveWindow(count)
       : producer.reserveBytes(count);
-    this.#reserved = room?.length ?? 0;
+    this.#reserved = room && { length: room.length, at: producer.checkpoint() };
     if (room === undefined && this.closed) throw this.#closedError();
     return room as Room<Value, Batch> | undefined;
   }
@@ -400,17 +423,22 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   /**
    * Sends the first `count` values, or bytes, of what `reserve()` gave.
    *
-   * @throws {RangeError} If `count` is more than was reserved.
+   * @throws {RangeError} If `count` is more than was reserved, nothing was, or something else was
+   *   sent since.
    * @throws {ChannelClosedError} If the channel was closed meanwhile.
    */
-  commit(count: number = this.#reserved): void {
+  commit(count: number = this.#reserved?.length ?? 0): void {
     checkCount("commit", "count", count, 0);
     if (this.#endpoint.handle === 0) throw this.#closedError();
-    if (count > this.#reserved) {
-      throw new RangeError(`Cannot commit: ${this.#reserved} were reserved, received ${count}`);
-    }
-    this.#reserved = 0;
     const producer = this.#producer;
+    const reserved = this.#reserved;
+    this.#reserved = undefined;
+    if (reserved === undefined || !producer.isAt(reserved.at)) {
+      throw new RangeError("Cannot commit: nothing is reserved, or something was sent since");
+    }
+    if (count > reserved.length) {
+      throw new RangeError(`Cannot commit: ${reserved.length} were reserved, received ${count}`);
+    }
     if (producer instanceof FixedProducer) producer.commitWindow(count);
     else producer.commitBytes(count);
     if (producer.publish()) return;

@@ -200,12 +200,13 @@ function compile({ leaves, slotBytes }: Plan, spec: StructSpec): Access {
     const bytes = elementBytes[type];
     return `slot * ${slotBytes / bytes} + ${offset / bytes}`;
   };
-  const leafAt = new Map(leaves.map((leaf) => [leaf.path.join("\0"), leaf]));
+  const key = (path: readonly string[]) => JSON.stringify(path);
+  const leafAt = new Map(leaves.map((leaf) => [key(leaf.path), leaf]));
   const literal = (fields: StructSpec["fields"], path: readonly string[]): string => {
     const members = fields.map(([name, field]) => {
       const inner = [...path, name];
       if (field.kind === "struct") return `${quote(name)}: ${literal(field.fields, inner)}`;
-      const leaf = leafAt.get(inner.join("\0")) as Leaf;
+      const leaf = leafAt.get(key(inner)) as Leaf;
       return `${quote(name)}: view.${leaf.type}[${index(leaf)}]`;
     });
     return `{ ${members.join(", ")} }`;
@@ -220,7 +221,7 @@ function compile({ leaves, slotBytes }: Plan, spec: StructSpec): Access {
           if (typeof ${next} !== "object" || ${next} === null) reject(${next});
           ${stores(field.fields, inner, depth + 1)} }`;
       }
-      const leaf = leafAt.get(inner.join("\0")) as Leaf;
+      const leaf = leafAt.get(key(inner)) as Leaf;
       return `value = ${source}[${quote(name)}];
         if (${misfits[leaf.type]}) rejectField(${quote(leaf.type)}, ${quote(inner.join("."))}, value);
         view.${leaf.type}[${index(leaf)}] = value;`;

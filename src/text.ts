@@ -1,12 +1,18 @@
 /**
  * Text into and out of a ring, without an intermediate array.
  *
+ * Each of the two runtimes is slow where the other is fast, so each has its own path. The times
+ * below are of one text of 100 ASCII characters, unless said otherwise.
+ *
  * @module
  */
 
-import { flagAscii, type RecordView } from "./codec.ts";
+import { flagAscii, recordSlotBytes, type RecordView } from "./codec.ts";
 
+const isBun = "Bun" in globalThis;
 const encoder = new TextEncoder();
+// A byte order mark in front is the sender's: it stays.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The bytes of a string as UTF-8. */
 export function textByteLength(text: string): number {
@@ -18,14 +24,80 @@ export function encodeText(view: RecordView, offset: number, room: number, text:
   const length = text.length;
   // UTF-8 takes at most three bytes a UTF-16 unit: with that much room nothing is cut off.
   if (length * 3 > room && textByteLength(text) > room) return -1;
-  const { written } = encoder.encodeInto(text, view.u8.subarray(offset, offset + room));
+  const written = isBun
+    ? view.buffer.utf8Write(text, offset, room)
+    : encodeInDeno(view.u8, offset, room, text);
   // As many bytes as units: every one is ASCII, for any other takes more bytes than units.
   view.flags = written === length ? flagAscii : 0;
   return written;
 }
 
+/** A call of `encodeInto` takes 80 ns in Deno before the first character, this loop 1.5 a character. */
+const encodedHereMax = 32;
+
+function encodeInDeno(u8: Uint8Array, offset: number, room: number, text: string): number {
+  const length = text.length;
+  if (length > encodedHereMax) return encodeInto(u8, offset, room, text);
+  let end = offset;
+  for (let index = 0; index < length; index++) {
+    const unit = text.charCodeAt(index);
+    if (unit < 0x80) {
+      u8[end++] = unit;
+    } else if (unit < 0x800) {
+      u8[end++] = 0xc0 | (unit >> 6);
+      u8[end++] = 0x80 | (unit & 0x3f);
+    } else {
+      return encodeInto(u8, offset, room, text);
+    }
+  }
+  return end - offset;
+}
+
+/** Deno's `utf8Write` does the same behind more checks: 150 ns against 100. Bun's is native: 25. */
+function encodeInto(u8: Uint8Array, offset: number, room: number, text: string): number {
+  return encoder.encodeInto(text, u8.subarray(offset, offset + room)).written;
+}
+
 /** The decode of a record codec, for text. */
 export function decodeText(view: RecordView, offset: number, length: number, flags: number): string {
-  if (flags & flagAscii) return view.buffer.latin1Slice(offset, offset + length);
-  return view.buffer.utf8Slice(offset, offset + length);
+  if (flags & flagAscii) {
+    return isBun
+      ? view.buffer.latin1Slice(offset, offset + length)
+      : decodeAsciiInDeno(view, offset, length);
+  }
+  // Deno's `utf8Slice` starts in half the time of its decoder, and then is half as fast.
+  if (isBun || length < 256) return view.buffer.utf8Slice(offset, offset + length);
+  return decoder.decode(view.u8.subarray(offset, offset + length));
+}
+
+/** The longest text that is decoded together with those behind it: beyond, the call matters less. */
+const decodedAheadMax = 2048;
+/** Bytes decoded ahead, a byte of the text asked for; and that text counts as 32 at least. */
+const aheadFactor = 8;
+
+/**
+ * In V8 a substring is a reference into the whole: 12 ns, where a `latin1Slice` takes 50. So one
+ * `latin1Slice` decodes the records that follow as well, headers and all. (JavaScriptCore makes a
+ * substring no faster than a `latin1Slice`.)
+ *
+ * The price is that a text kept keeps what was decoded with it. A text is therefore only cut from
+ * a whole of at most 16 times its own length, or of 256 bytes; at most 8 times when all are as
+ * long. V8 copies what is shorter than 13 characters, so that such texts keep nothing.
+ */
+function decodeAsciiInDeno(view: RecordView, offset: number, length: number): string {
+  const end = offset + length;
+  const ahead = Math.max(length, 32) * aheadFactor;
+  if (offset < view.textStart || end > view.textEnd) {
+    // Nothing to be gained from the last record of the window.
+    if (length > decodedAheadMax || end + recordSlotBytes > view.windowEnd) {
+      return view.buffer.latin1Slice(offset, end);
+    }
+    view.textStart = offset;
+    view.textEnd = Math.min(offset + ahead, view.windowEnd);
+    view.text = view.buffer.latin1Slice(offset, view.textEnd);
+  } else if (view.textEnd - view.textStart > 2 * ahead) {
+    return view.buffer.latin1Slice(offset, end);
+  }
+  const start = offset - view.textStart;
+  return view.text.substring(start, start + length);
 }

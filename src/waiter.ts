@@ -82,6 +82,17 @@ export class Waiter {
     }
   }
 
+  /**
+   * A blocking call on the same endpoint has used, and cleared, the word this waiter had armed: it
+   * has to look and arm again.
+   */
+  resume(): void {
+    if (this.#watch === undefined) return;
+    this.#endSleep();
+    Atomics.notify(this.#words, this.#index);
+    this.#pollNextTurn();
+  }
+
   /** Whether a wait keeps the process alive. */
   setRef(hasRef: boolean): void {
     this.#hasRef = hasRef;

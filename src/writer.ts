@@ -7,6 +7,7 @@
 import { ChannelClosedError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
+import type { Waiter } from "./waiter.ts";
 import { checkStrategy, waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 
 /** Options of {@linkcode Sender.writer}. */
@@ -29,6 +30,7 @@ const chunkMax = 1024;
 export class Writer<Value> implements Disposable {
   readonly #producer: FixedProducer<Value, unknown> | RecordProducer<Value>;
   readonly #endpoint: Endpoint;
+  readonly #waiter: Waiter;
   readonly #chunk: number;
   readonly #options: WaitOptions;
   readonly #wait: WaitStrategy;
@@ -42,6 +44,7 @@ export class Writer<Value> implements Disposable {
   constructor(
     producer: FixedProducer<Value, unknown> | RecordProducer<Value>,
     endpoint: Endpoint,
+    waiter: Waiter,
     options: WriterOptions | undefined,
     wait: WaitStrategy,
     closedError: (...unsent: [value: unknown] | []) => ChannelClosedError,
@@ -50,6 +53,7 @@ export class Writer<Value> implements Disposable {
     const { chunk } = options ?? {};
     this.#producer = producer;
     this.#endpoint = endpoint;
+    this.#waiter = waiter;
     this.#chunk = chunk === undefined
       ? Math.max(1, Math.min(chunkMax, endpoint.info.capacity >>> 2))
       : checkCount("make a writer", "chunk", chunk, 1);
@@ -126,6 +130,7 @@ export class Writer<Value> implements Disposable {
     }, (strategy, timeoutUs) => {
       const { handle } = this.#endpoint;
       symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
+      this.#waiter.resume();
     });
   }
 

@@ -88,7 +88,7 @@ function checks() {
     { name: "deno check", command: [deno, "check", ...sources] },
     { name: "deno lint", command: [deno, "lint"] },
     { name: "deno fmt", command: [deno, "fmt", "--check"] },
-    { name: "deno doc", command: [deno, "doc", "--lint", "mod.ts"] },
+    { name: "deno doc", command: [deno, "doc", "--quiet", "--lint", "mod.ts"] },
     { name: "tsc", command: [...runScriptHere(), tsc, "--noEmit", "--pretty", "false"] },
     { name: "zig fmt", command: [tool("zig"), "fmt", "--check", ...zigSources] },
   ];

@@ -113,6 +113,8 @@ async function runStage(name, selection, { env, limitS, abort }) {
       result.notes.push(commandName === name ? note : `${commandName}: ${note}`);
     }
     const seconds = (performance.now() - commandStartMs) / 1000;
+    // What crashes leaves its last line open.
+    if (!/(^|\n)$/.test(run.output)) console.log();
     console.log(`-- ${commandName}: ${summary(counts)} in ${seconds.toFixed(1)} s`);
   }
   result.seconds = (performance.now() - stageStartMs) / 1000;

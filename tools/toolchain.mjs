@@ -13,10 +13,10 @@ import {
   statSync,
   symlinkSync,
 } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join, relative } from "node:path";
 import process from "node:process";
 import { Failure } from "./failure.mjs";
-import { CACHE, NODE_MODULES, ZIG_DIR } from "./paths.mjs";
+import { CACHE, NODE_MODULES, ROOT, ZIG_DIR } from "./paths.mjs";
 
 const ARCH = process.arch;
 
@@ -106,11 +106,11 @@ export function toolEnvironment() {
   };
 }
 
-/** Makes `path` a symbolic link to `target`, whatever it was. */
+/** Makes `path` a symbolic link to `target`, whatever it was; a relative one within the checkout. */
 export function link(target, path) {
   if (existsSync(path) && realpathSync(path) === realpathSync(target)) return;
   rmSync(path, { force: true });
-  symlinkSync(target, path);
+  symlinkSync(target.startsWith(ROOT) ? relative(dirname(path), target) : target, path);
 }
 
 /** The executables of this name on PATH, those that packages of ours put there left out. */

@@ -133,7 +133,7 @@ int32_t millrace_endpoint_close(uint32_t endpoint);
 int32_t millrace_endpoint_quarantine(uint32_t endpoint);
 /* Where the data of a ring is: address, then bytes. */
 int32_t millrace_endpoint_ring(uint32_t endpoint, uint32_t ring, uint64_t place[2]);
-/* How many threads died holding an endpoint of the channel. */
+/* A number that changes when a thread has died that may have owed this channel a bell. */
 int32_t millrace_endpoint_orphans(uint32_t endpoint);
 int32_t millrace_endpoint_close_state(uint32_t endpoint);
 /* Copies the reason given to close; answers its bytes. */

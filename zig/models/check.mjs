@@ -28,7 +28,7 @@ const sound = [
   { model: "wake", what: "1 sender, the receiver closes", defines: { ...oneSender, MESSAGES: 2, RECEIVER_MAY_CLOSE: 1 } },
   { model: "wake", what: "every run ends", defines: { ...oneSender, MESSAGES: 2 }, ends: true },
   { model: "close", what: "2 senders, a third thread closes, futexes", defines: { ...futex, STAYS_OPEN: 1 }, large: true },
-  { model: "close", what: "1 sender that waits for room and closes itself, a third thread closes", defines: { ...oneSender, MESSAGES: 2 }, large: true },
+  { model: "close", what: "1 sender that waits for room and closes itself, a third thread closes", defines: { ...oneSender, MESSAGES: 2 } },
   { model: "close", what: "every run ends", defines: { ...oneSender, ...bell }, ends: true },
   { model: "death", what: "a sender or the receiver dies, futex and bell by turns", defines: { ...oneSender, MESSAGES: 2, DEATHS: 1 } },
   { model: "death", what: "both may die, bells", defines: { ...oneSender, MESSAGES: 2, DEATHS: 2, ...bell } },
@@ -114,7 +114,7 @@ async function verify(check, compiler) {
     if (compiled.code !== 0) return { broken: compiled.output };
 
     // Without a single progress label every cycle is one without progress.
-    const searched = await run("./pan", ["-m20000", "-w20", ...(check.ends ? ["-l"] : [])], directory);
+    const searched = await run("./pan", ["-m20000", check.large ? "-w24" : "-w20", ...(check.ends ? ["-l"] : [])], directory);
     const errors = /errors: (\d+)/.exec(searched.output);
     if (!errors) return { broken: searched.output };
     return {

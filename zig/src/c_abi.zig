@@ -173,7 +173,7 @@ export fn millrace_endpoint_ring(handle: u32, ring: u32, place: *[2]u64) i32 {
 
 export fn millrace_endpoint_orphans(handle: u32) i32 {
     const slot = endpoint.find(handle) catch |err| return Status.of(err);
-    return @intCast(slot.channel.segment.control().orphans.load(.seq_cst) & std.math.maxInt(i32));
+    return @intCast(endpoint.orphans(slot) & std.math.maxInt(i32));
 }
 
 export fn millrace_endpoint_close_state(handle: u32) i32 {

@@ -80,6 +80,11 @@ var first_free: u32 = 0;
 var mutex: os.Mutex = .{};
 var channels: std.AutoHashMapUnmanaged(u64, *Channel) = .empty;
 var exit_hook: ?os.ThreadExitHook = null;
+/// Counts the threads that have ended after they used this library.
+var ended_threads: std.atomic.Value(u32) = .init(0);
+/// A thread's list of endpoints is an index + 1, under this bit: the hook is called for a thread
+/// that holds nothing any more, too.
+const used_bit: usize = 1 << 32;
 const allocator = std.heap.c_allocator;
 
 /// Channels that are mapped now; tests hold it against zero.
@@ -130,8 +135,8 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
         break :index index;
     };
     const slot = &slots[index];
-    const first: u32 = @intCast(@intFromPtr(exit_hook.?.get()));
-    if (!exit_hook.?.set(@ptrFromInt(index + 1))) {
+    const first = firstOfThread();
+    if (!setFirstOfThread(index + 1)) {
         slot.next = first_free;
         first_free = index + 1;
         return error.OutOfMemory;
@@ -158,10 +163,18 @@ fn free(slot: *Slot) void {
     if (slot.previous != 0) {
         slots[slot.previous - 1].next = slot.next;
     } else {
-        _ = exit_hook.?.set(if (slot.next == 0) null else @ptrFromInt(slot.next));
+        _ = setFirstOfThread(slot.next);
     }
     slot.next = first_free;
     first_free = index + 1;
+}
+
+fn firstOfThread() u32 {
+    return @truncate(@intFromPtr(exit_hook.?.get()));
+}
+
+fn setFirstOfThread(first: u32) bool {
+    return exit_hook.?.set(@ptrFromInt(used_bit | first));
 }
 
 /// The operating system calls this on the dying thread itself, however it dies: it closes what the
@@ -171,15 +184,24 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
     defer mutex.unlock();
     // The hook's value is already cleared; put it back so that free() can unlink as always.
     _ = exit_hook.?.set(first);
-    while (exit_hook.?.get()) |current| {
-        const slot = &slots[@as(u32, @intCast(@intFromPtr(current))) - 1];
+    while (firstOfThread() != 0) {
+        const slot = &slots[firstOfThread() - 1];
         const channel = slot.channel;
         _ = closeSlot(slot, .cannot_ring);
         free(slot);
-        // SC: after everything above; whoever sees it polls again and sees all of it.
+        // SC, and after everything above: whoever sees it polls again and sees all of it.
         _ = channel.segment.control().orphans.fetchAdd(1, .seq_cst);
         dereference(channel);
     }
+    // A thread may end after its last native call took a bell's arm and before it rang the bell,
+    // and hold nothing by then.
+    _ = ended_threads.fetchAdd(1, .seq_cst);
+    _ = exit_hook.?.set(null); // or the destructor would be called again
+}
+
+/// A number that changes when a thread has died that may have owed this channel a bell.
+pub fn orphans(slot: *const Slot) u32 {
+    return slot.channel.segment.control().orphans.load(.seq_cst) +% ended_threads.load(.seq_cst);
 }
 
 // ---- channels ----

@@ -102,6 +102,12 @@ pub const Sender = struct {
         const control = segment.control();
         const ring = try claimRing(segment);
         const line = segment.producerLine(ring);
+        // A look at close_state before the seal is cleared: a sender that held this ring when the
+        // channel closed may still be about to commit, and only the seal stops it.
+        if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
+            line.state.store(@intFromEnum(segment_module.RingState.claimed), .seq_cst);
+            return refuse(control, ring);
+        }
         // The receiver has not got this ring in its active set: the first commit must add it.
         segment.waitLine(ring).idle.store(1, .monotonic);
         segment.waitLine(ring).sender_wait.word.store(0, .monotonic);
@@ -113,11 +119,16 @@ pub const Sender = struct {
         // claimed and seals it, or we see the close here.
         if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
             ring_module.seal(line);
-            control.ready.add(ring); // the receiver recycles it
-            _ = control.receiver_wait.take();
-            return error.ChannelClosed;
+            return refuse(control, ring);
         }
         return .{ .segment = segment, .producer = .init(segment, ring, has_records) };
+    }
+
+    /// A sealed ring is left to the receiver, which recycles it. The caller rings every bell.
+    fn refuse(control: *segment_module.Control, ring: u32) OpenError {
+        control.ready.add(ring);
+        _ = control.receiver_wait.take();
+        return error.ChannelClosed;
     }
 
     fn claimRing(segment: Segment) OpenError!u32 {

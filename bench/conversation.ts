@@ -1,0 +1,138 @@
+/**
+ * A Worker to talk to: it answers on channels, by `postMessage` and through a bare futex.
+ *
+ * @module
+ */
+
+import {
+  type Channel,
+  mpsc,
+  type Receiver,
+  Receiver as Receivers,
+  type ReceiverTicket,
+  type Sender,
+  Sender as Senders,
+  type SenderTicket,
+  u32,
+  type WaitStrategy,
+} from "../mod.ts";
+import { mismatch } from "./harness.ts";
+import { FutexWord } from "./peers/futex.ts";
+import { type Role, startWorker, workerScope } from "./workers.ts";
+
+type U32Sender = Sender<number, Uint32Array>;
+type U32Receiver = Receiver<number, Uint32Array>;
+
+interface Setup {
+  readonly pings: ReceiverTicket<number, Uint32Array>;
+  readonly pongs: SenderTicket<number, Uint32Array>;
+  readonly words: SharedArrayBuffer;
+}
+
+/** A number asks for it back by postMessage. */
+type Command =
+  | number
+  | { readonly answer: "async"; readonly count: number }
+  | { readonly answer: "sync"; readonly count: number; readonly wait: WaitStrategy }
+  | { readonly answer: "futex"; readonly count: number };
+
+async function answerAsync(receiver: U32Receiver, sender: U32Sender, count: number): Promise<void> {
+  for (let ping = 0; ping < count; ping++) sender.trySend(await receiver.receive());
+}
+
+/** Answers as it is commanded. */
+export const answering: Role = ({ pings, pongs, words }: Setup) => {
+  const receiver = Receivers.open(pings);
+  const sender = Senders.open(pongs);
+  const pingWord = new FutexWord(words, 0);
+  const pongWord = new FutexWord(words, 1);
+  return (command: Command) => {
+    if (typeof command === "number") return workerScope.postMessage(command);
+    const { answer, count } = command;
+    if (answer === "async") return answerAsync(receiver, sender, count);
+    for (let ping = 0; ping < count; ping++) {
+      if (answer === "sync") {
+        const { wait } = command;
+        sender.sendSync(receiver.receiveSync({ wait }), { wait });
+      } else {
+        pingWord.waitFor(ping + 1);
+        pongWord.wake(ping + 1);
+      }
+    }
+    if (answer === "futex") pingWord.wake(0);
+  };
+};
+
+/** This side of the conversation. */
+export class Conversation {
+  readonly worker: Worker;
+  readonly #sender: U32Sender;
+  readonly #receiver: U32Receiver;
+  readonly #words: SharedArrayBuffer;
+
+  private constructor(
+    worker: Worker,
+    pings: Channel<number, Uint32Array>,
+    pongs: Channel<number, Uint32Array>,
+    words: SharedArrayBuffer,
+  ) {
+    this.worker = worker;
+    this.#sender = pings.sender();
+    this.#receiver = pongs.receiver();
+    this.#words = words;
+  }
+
+  /** Starts a Worker with the role `answering` of the suite in file `suite`. */
+  static async start(suite: string): Promise<Conversation> {
+    const pings = mpsc(u32, { capacity: 16 });
+    const pongs = mpsc(u32, { capacity: 16 });
+    const words = new SharedArrayBuffer(256);
+    const setup: Setup = { pings: pings.receiverTicket(), pongs: pongs.senderTicket(), words };
+    const worker = await startWorker(suite, "answering", setup);
+    return new Conversation(worker, pings, pongs, words);
+  }
+
+  #command(command: Command): void {
+    this.worker.postMessage(command);
+  }
+
+  /** Round trips of two event loops. */
+  async async(tookMs: Float64Array, gap?: () => Promise<void>): Promise<void> {
+    this.#command({ answer: "async", count: tookMs.length });
+    for (let ping = 0; ping < tookMs.length; ping++) {
+      if (gap !== undefined) await gap();
+      const startMs = performance.now();
+      this.#sender.trySend(ping);
+      const pong = await this.#receiver.receive();
+      tookMs[ping] = performance.now() - startMs;
+      if (pong !== ping) mismatch(ping, pong);
+    }
+  }
+
+  /** Round trips of two threads that block. */
+  sync(tookMs: Float64Array, wait: WaitStrategy): void {
+    this.#command({ answer: "sync", count: tookMs.length, wait });
+    for (let ping = 0; ping < tookMs.length; ping++) {
+      const startMs = performance.now();
+      this.#sender.sendSync(ping, { wait });
+      const pong = this.#receiver.receiveSync({ wait });
+      tookMs[ping] = performance.now() - startMs;
+      if (pong !== ping) mismatch(ping, pong);
+    }
+  }
+
+  /** Round trips of two threads that sleep on bare futexes. */
+  futex(tookMs: Float64Array): void {
+    const pingWord = new FutexWord(this.#words, 0);
+    const pongWord = new FutexWord(this.#words, 1);
+    pongWord.wake(0);
+    this.#command({ answer: "futex", count: tookMs.length });
+    for (let ping = 0; ping < tookMs.length; ping++) {
+      const startMs = performance.now();
+      pingWord.wake(ping + 1);
+      pongWord.waitFor(ping + 1);
+      tookMs[ping] = performance.now() - startMs;
+    }
+    pingWord.waitFor(0);
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Numbers one at a time, each published on its own.
+ *
+ * @module
+ */
+
+import { mpsc, Sender, type SenderTicket, u32 } from "../../mod.ts";
+import { mismatch, type Suite, throughput } from "../harness.ts";
+import { poster, postMessageTransfer } from "../peers/post_message.ts";
+import { ringMemory, ringPusher, ringTransfer } from "../peers/ringbuf.ts";
+import { type Role, startWorker } from "../workers.ts";
+
+const capacity = 2 ** 16;
+
+/** What the Workers do. */
+export const roles: Record<string, Role> = {
+  millrace: (ticket: SenderTicket<number, Uint32Array>) => {
+    const sender = Sender.open(ticket);
+    return (count: number) => {
+      for (let value = 0; value < count;) if (sender.trySend(value)) value++;
+    };
+  },
+  postMessage: poster((index) => index),
+  ringbuf: ringPusher(1),
+};
+
+/** The suite. */
+export const suite: Suite = {
+  name: "single-u32",
+  about: "trySend() and tryReceive(), each value published on its own, Worker to main",
+  unit: "msg/s",
+  ratios: [
+    ["millrace/postMessage", "millrace", "postMessage"],
+    ["millrace/ringbuf", "millrace", "ringbuf"],
+  ],
+  async open(effort) {
+    const channel = mpsc(u32, { capacity });
+    const receiver = channel.receiver();
+    const sender = await startWorker(import.meta.url, "millrace", channel.senderTicket());
+    const posting = await startWorker(import.meta.url, "postMessage");
+    const memory = ringMemory(capacity);
+    const pushing = await startWorker(import.meta.url, "ringbuf", memory);
+
+    const run = (count: number) => {
+      sender.postMessage(count);
+      for (let next = 0; next < count;) {
+        const result = receiver.tryReceive();
+        if (result.state !== "ok") continue;
+        if (result.value !== next) mismatch(next, result.value);
+        next++;
+      }
+      return Promise.resolve();
+    };
+    return [
+      await throughput({ name: "millrace", run }, effort),
+      await throughput(
+        postMessageTransfer<number>(posting, (value, index) => {
+          if (value !== index) mismatch(index, value);
+        }),
+        effort,
+      ),
+      await throughput(ringTransfer(pushing, memory, 1), effort),
+    ];
+  },
+};

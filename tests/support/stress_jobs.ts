@@ -1,0 +1,380 @@
+/**
+ * What the Workers of the stress tests do: every way to send, every way to receive, with counts.
+ *
+ * @module
+ */
+
+import {
+  ChannelClosedError,
+  Receiver,
+  type ReceiverTicket,
+  Sender,
+  type SenderTicket,
+  type WaitStrategy,
+} from "../../mod.ts";
+
+/** A value says who sent it and which of that sender's it is. */
+const idShift = 2 ** 24;
+
+export function valueOf(id: number, index: number): number {
+  return id * idShift + index;
+}
+
+export function idOf(value: number): number {
+  return Math.floor(value / idShift);
+}
+
+export function indexOf(value: number): number {
+  return value % idShift;
+}
+
+export const sendModes = [
+  "sendSync",
+  "send",
+  "send without awaiting each",
+  "trySend and ready",
+  "writer",
+  "writer without blocking",
+  "sendBatch and ready",
+  "sendAll",
+  "sendAllSync",
+  "reserve and commit",
+  "blocking and async in turns",
+] as const;
+export type SendMode = (typeof sendModes)[number];
+
+export const receiveModes = [
+  "receive",
+  "receive, several pending",
+  "for await",
+  "batches",
+  "readable and release",
+  "drain and ready",
+  "receiveBatch and ready",
+  "run",
+  "run with batches",
+  "stream",
+] as const;
+export const blockingReceiveModes = ["receiveSync", "blocking and async in turns"] as const;
+export type ReceiveMode = (typeof receiveModes)[number] | (typeof blockingReceiveModes)[number];
+
+type Numbers = Sender<number, Uint32Array>;
+type NumbersReceiver = Receiver<number, Uint32Array>;
+
+/** Values `from` to `to` of sender `id`. */
+function run(id: number, from: number, to: number): Uint32Array {
+  return Uint32Array.from({ length: to - from }, (_, offset) => valueOf(id, from + offset));
+}
+
+/** How many of the values of a batch were sent, when an error says which were not. */
+function sentOf(error: unknown, attempted: number): number {
+  if (!(error instanceof ChannelClosedError)) throw error;
+  const unsent = error.value as ArrayLike<number> | undefined;
+  if (unsent === undefined) throw new Error("the error of a batch does not say what was not sent");
+  return attempted - unsent.length;
+}
+
+const batchLength = 7;
+
+/**
+ * Sends `count` values, or until the channel is closed. `sent` is told of every value that was
+ * reported as sent, after it was.
+ *
+ * @returns How many were reported as sent.
+ */
+export async function sendAs(
+  mode: SendMode,
+  sender: Numbers,
+  id: number,
+  count: number,
+  wait: WaitStrategy,
+  sent: (count: number) => void = () => {},
+): Promise<number> {
+  let index = 0;
+  const advance = (by: number) => {
+    index += by;
+    if (by > 0) sent(by);
+  };
+  const options = { wait };
+  const single = async (mode: SendMode): Promise<boolean> => {
+    const value = valueOf(id, index);
+    try {
+      if (mode === "sendSync") sender.sendSync(value, options);
+      else await sender.send(value);
+    } catch (error) {
+      if (!(error instanceof ChannelClosedError)) throw error;
+      if (error.value !== value) throw new Error(`the error carries ${error.value}, not ${value}`);
+      return false;
+    }
+    advance(1);
+    return true;
+  };
+  const isReady = () =>
+    sender.ready().then(() => true, (error) => {
+      if (error instanceof ChannelClosedError) return false;
+      throw error;
+    });
+
+  switch (mode) {
+    case "sendSync":
+    case "send":
+      while (index < count && await single(mode));
+      break;
+    case "blocking and async in turns":
+      while (index < count && await single(index % 3 === 0 ? "send" : "sendSync"));
+      break;
+    case "send without awaiting each":
+      while (index < count) {
+        const length = Math.min(batchLength, count - index);
+        const outcomes = await Promise.allSettled(
+          Array.from(run(id, index, index + length), (value) => sender.send(value)),
+        );
+        const refused = outcomes.findIndex(({ status }) => status === "rejected");
+        if (refused >= 0 && outcomes.slice(refused).some(({ status }) => status === "fulfilled")) {
+          throw new Error("a send succeeded behind one that was refused");
+        }
+        advance(refused < 0 ? length : refused);
+        if (refused >= 0) break;
+      }
+      break;
+    case "trySend and ready":
+      while (index < count) {
+        if (sender.trySend(valueOf(id, index))) advance(1);
+        else if (!(await isReady())) break;
+      }
+      break;
+    case "writer": {
+      const writer = sender.writer({ wait });
+      let pushed = 0;
+      try {
+        while (pushed < count) {
+          writer.push(valueOf(id, pushed));
+          pushed++;
+        }
+        writer.flush();
+      } catch (error) {
+        // The value whose push() threw counts as attempted: it is among the unsent.
+        if (!(error instanceof ChannelClosedError)) throw error;
+        const unsent = error.value as ArrayLike<number>;
+        pushed = unsent.length === 0 ? pushed : indexOf(unsent[0] as number);
+      }
+      advance(pushed);
+      break;
+    }
+    case "writer without blocking": {
+      const writer = sender.writer({ chunk: 3 });
+      let pushed = 0;
+      try {
+        while (pushed < count) {
+          if (writer.tryPush(valueOf(id, pushed))) pushed++;
+          else if (!(await isReady())) break;
+        }
+        writer.flush();
+      } catch (error) {
+        if (!(error instanceof ChannelClosedError)) throw error;
+        const unsent = error.value as ArrayLike<number>;
+        pushed = unsent.length === 0 ? pushed : indexOf(unsent[0] as number);
+      }
+      advance(pushed);
+      break;
+    }
+    case "sendBatch and ready":
+      while (index < count) {
+        const values = run(id, index, Math.min(count, index + batchLength));
+        try {
+          const now = sender.sendBatch(values);
+          advance(now);
+          if (now === 0 && !(await isReady())) break;
+        } catch (error) {
+          advance(sentOf(error, values.length));
+          break;
+        }
+      }
+      break;
+    case "sendAll":
+    case "sendAllSync":
+      while (index < count) {
+        const values = run(id, index, Math.min(count, index + 3 * batchLength));
+        try {
+          if (mode === "sendAll") await sender.sendAll(values);
+          else sender.sendAllSync(values, options);
+          advance(values.length);
+        } catch (error) {
+          advance(sentOf(error, values.length));
+          break;
+        }
+      }
+      break;
+    case "reserve and commit":
+      while (index < count) {
+        try {
+          const room = sender.reserve(Math.min(batchLength, count - index)) as Uint32Array | undefined;
+          if (room === undefined) {
+            if (!(await isReady())) break;
+            continue;
+          }
+          for (let offset = 0; offset < room.length; offset++) {
+            room[offset] = valueOf(id, index + offset);
+          }
+          const { length } = room;
+          sender.commit(length);
+          advance(length);
+        } catch (error) {
+          if (!(error instanceof ChannelClosedError)) throw error;
+          break;
+        }
+      }
+      break;
+  }
+  return index;
+}
+
+/** Receives until the channel ends, and tells `take` of every value. */
+export async function receiveAs(
+  mode: ReceiveMode,
+  receiver: NumbersReceiver,
+  wait: WaitStrategy,
+  take: (value: number) => void,
+): Promise<void> {
+  const takeAll = (values: ArrayLike<number>) => {
+    for (let index = 0; index < values.length; index++) take(values[index] as number);
+  };
+  const untilClosed = (error: unknown) => {
+    if (!(error instanceof ChannelClosedError)) throw error;
+    return undefined;
+  };
+  switch (mode) {
+    case "receive":
+      for (let value; (value = await receiver.receive().catch(untilClosed)) !== undefined;) {
+        take(value);
+      }
+      break;
+    case "receive, several pending":
+      while (true) {
+        const values = await Promise.all(
+          Array.from({ length: 5 }, () => receiver.receive().catch(untilClosed)),
+        );
+        for (const value of values) if (value !== undefined) take(value);
+        if (values.includes(undefined)) break;
+      }
+      break;
+    case "for await":
+      for await (const value of receiver) take(value);
+      break;
+    case "batches":
+      for await (const batch of receiver.batches({ max: 16 })) takeAll(batch);
+      break;
+    case "readable and release":
+      while (await receiver.ready()) {
+        const values = receiver.readable() as Uint32Array;
+        // In two parts, so that a window is left half read.
+        const half = values.length >>> 1;
+        takeAll(values.slice(0, half));
+        takeAll(values.slice(half));
+        receiver.release(half);
+        receiver.release();
+      }
+      break;
+    case "drain and ready":
+      while (await receiver.ready()) receiver.drain(take);
+      break;
+    case "receiveBatch and ready": {
+      const out = new Uint32Array(16);
+      while (await receiver.ready()) takeAll(out.subarray(0, receiver.receiveBatch(out)));
+      break;
+    }
+    case "run":
+      await receiver.run(take).finished;
+      break;
+    case "run with batches":
+      await receiver.run((batch: Uint32Array) => takeAll(batch), { batch: 16 }).finished;
+      break;
+    case "stream": {
+      const reader = receiver.toReadableStream().getReader();
+      for (let read; !(read = await reader.read()).done;) take(read.value);
+      break;
+    }
+    case "receiveSync":
+    case "blocking and async in turns":
+      try {
+        for (let count = 0;; count++) {
+          const isAsync = mode !== "receiveSync" && count % 3 === 0;
+          take(isAsync ? await receiver.receive() : receiver.receiveSync({ wait }));
+        }
+      } catch (error) {
+        untilClosed(error);
+      }
+      break;
+  }
+}
+
+/** Holds what is received against what each sender must have sent: 0, 1, 2, … of every one. */
+export class Tally {
+  /** How many of each sender's were received. */
+  readonly received: Record<number, number> = {};
+  total = 0;
+
+  take(value: number): void {
+    const id = idOf(value);
+    const expected = this.received[id] ?? 0;
+    if (indexOf(value) !== expected) {
+      throw new Error(`sender ${id}: expected its value ${expected}, received ${indexOf(value)}`);
+    }
+    this.received[id] = expected + 1;
+    this.total++;
+  }
+}
+
+/** What a Worker can be asked to do. */
+export type Job =
+  | {
+    readonly kind: "send";
+    readonly mode: SendMode;
+    /** One sender after the other; sender `ids[n]` sends `counts[n]` values. */
+    readonly tickets: readonly SenderTicket<number, Uint32Array>[];
+    readonly ids: readonly number[];
+    readonly counts: readonly number[];
+    readonly wait: WaitStrategy;
+  }
+  | {
+    readonly kind: "receive";
+    readonly mode: ReceiveMode;
+    readonly ticket: ReceiverTicket<number, Uint32Array>;
+    readonly wait: WaitStrategy;
+    /** Counts what has been received. */
+    readonly progress: Int32Array;
+  };
+
+/** How many of each sender's values were sent, or received. */
+export type JobResult = Record<number, number>;
+
+/** Does a job, in a Worker or in the main thread. */
+export async function perform(job: Job): Promise<JobResult> {
+  if (job.kind === "receive") {
+    using receiver = Receiver.open(job.ticket);
+    const tally = new Tally();
+    await receiveAs(job.mode, receiver, job.wait, (value) => {
+      tally.take(value);
+      Atomics.add(job.progress, 0, 1);
+    });
+    return tally.received;
+  }
+  const sent: JobResult = {};
+  for (const [turn, ticket] of job.tickets.entries()) {
+    const id = job.ids[turn] as number;
+    let sender: Numbers;
+    try {
+      sender = Sender.open(ticket);
+    } catch (error) {
+      if (!(error instanceof ChannelClosedError)) throw error;
+      sent[id] = 0;
+      continue;
+    }
+    try {
+      sent[id] = await sendAs(job.mode, sender, id, job.counts[turn] as number, job.wait);
+    } finally {
+      sender.close();
+    }
+  }
+  return sent;
+}

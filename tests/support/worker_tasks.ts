@@ -1,0 +1,287 @@
+/**
+ * What the Workers of the tests can do. Every task runs on the Worker's own thread.
+ *
+ * @module
+ */
+
+import {
+  custom,
+  Receiver,
+  type ReceiverTicket,
+  Sender,
+  type SenderTicket,
+  type WaitOptions,
+  type WaitStrategy,
+} from "../../mod.ts";
+import { native } from "../../src/native.ts";
+
+/** A call of a task. */
+export interface Request {
+  readonly id: number;
+  readonly task: keyof Tasks;
+  readonly parameters: readonly unknown[];
+}
+
+/** What came of it. */
+export interface Reply {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: {
+    readonly name: string;
+    readonly message: string;
+    readonly code: string | undefined;
+    readonly value: unknown;
+  };
+}
+
+/** How a task sends. */
+export type Sending = "trySend" | "send" | "sendSync" | "sendBatch" | "sendAll" | "sendAllSync" | "writer";
+
+/** How a task receives. */
+export type Receiving = "tryReceive" | "receive" | "receiveSync" | "iterate" | "batches" | "run";
+
+type AnySender = Sender<unknown, unknown>;
+type AnyReceiver = Receiver<unknown, ArrayLike<unknown>>;
+
+let sender: AnySender | undefined;
+let receiver: AnyReceiver | undefined;
+
+function open(): AnySender {
+  if (sender === undefined) throw new Error("no sender is open in this Worker");
+  return sender;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+async function sendBy(how: Sending, values: readonly unknown[]): Promise<void> {
+  const out = open();
+  switch (how) {
+    case "trySend":
+      for (const value of values) while (!out.trySend(value)) await nextTurn();
+      return;
+    case "send":
+      for (const value of values) await out.send(value);
+      return;
+    case "sendSync":
+      for (const value of values) out.sendSync(value);
+      return;
+    case "sendBatch":
+      for (let sent = 0; sent < values.length;) {
+        sent += out.sendBatch(values, sent);
+        if (sent < values.length) await out.ready();
+      }
+      return;
+    case "sendAll":
+      return await out.sendAll(values);
+    case "sendAllSync":
+      return out.sendAllSync(values);
+    case "writer": {
+      const writer = out.writer();
+      for (const value of values) writer.push(value);
+      return writer.flush();
+    }
+  }
+}
+
+async function receiveBy(how: Receiving, from: AnyReceiver): Promise<unknown[]> {
+  const values: unknown[] = [];
+  switch (how) {
+    case "tryReceive":
+      for (let result = from.tryReceive(); result.state !== "closed"; result = from.tryReceive()) {
+        if (result.state === "ok") values.push(result.value);
+        else await nextTurn();
+      }
+      return values;
+    case "receive":
+      try {
+        while (true) values.push(await from.receive());
+      } catch (error) {
+        if ((error as { code?: string }).code === "CHANNEL_CLOSED") return values;
+        throw error;
+      }
+    case "receiveSync":
+      try {
+        while (true) values.push(from.receiveSync());
+      } catch (error) {
+        if ((error as { code?: string }).code === "CHANNEL_CLOSED") return values;
+        throw error;
+      }
+    case "iterate":
+      for await (const value of from) values.push(value);
+      return values;
+    case "batches":
+      for await (const batch of from.batches()) values.push(...Array.from(batch));
+      return values;
+    case "run":
+      await from.run((value) => {
+        values.push(value);
+      }).finished;
+      return values;
+  }
+}
+
+/** The tasks, by name. */
+const tasks = {
+  /** Opens a sender and keeps it. */
+  openSender(ticket: SenderTicket<unknown, unknown>): void {
+    sender = Sender.open(ticket);
+  },
+  /** Opens the receiver and keeps it. */
+  openReceiver(ticket: ReceiverTicket<unknown, ArrayLike<unknown>>): void {
+    receiver = Receiver.open(ticket);
+  },
+  /** Sends through the open sender. */
+  send(how: Sending, values: readonly unknown[]): Promise<void> {
+    return sendBy(how, values);
+  },
+  /** Sends one value, blocking; says how long it took, in milliseconds. */
+  sendSync(value: unknown, options?: WaitOptions): number {
+    const start = performance.now();
+    open().sendSync(value, options);
+    return performance.now() - start;
+  },
+  /** Pushes into a writer and returns to the event loop without a flush. */
+  pushOnly(values: readonly unknown[]): void {
+    const writer = open().writer();
+    for (const value of values) writer.push(value);
+  },
+  closeSender(): void {
+    sender?.close();
+    sender = undefined;
+  },
+  closeReceiver(): void {
+    receiver?.close();
+    receiver = undefined;
+  },
+  /** Opens a sender, sends, closes. */
+  async sendAndClose(
+    ticket: SenderTicket<unknown, unknown>,
+    how: Sending,
+    values: readonly unknown[],
+  ): Promise<void> {
+    sender = Sender.open(ticket);
+    try {
+      await sendBy(how, values);
+    } finally {
+      sender.close();
+      sender = undefined;
+    }
+  },
+  /** Opens the receiver and receives until the channel ends. */
+  async receiveAll(
+    ticket: ReceiverTicket<unknown, ArrayLike<unknown>>,
+    how: Receiving,
+  ): Promise<unknown[]> {
+    using from = Receiver.open(ticket);
+    return await receiveBy(how, from);
+  },
+  /** Receives one value, blocking. */
+  receiveSync(options?: WaitOptions): unknown {
+    if (receiver === undefined) throw new Error("no receiver is open in this Worker");
+    return receiver.receiveSync(options);
+  },
+  /** Sends back what comes in on one channel through another, until the first ends. */
+  async echo(
+    from: ReceiverTicket<unknown, ArrayLike<unknown>>,
+    to: SenderTicket<unknown, unknown>,
+  ): Promise<number> {
+    using input = Receiver.open(from);
+    using output = Sender.open(to);
+    let count = 0;
+    for await (const value of input) {
+      await output.send(value);
+      count++;
+    }
+    return count;
+  },
+  /** Registers the custom layout of the tests in this Worker. */
+  registerReversed(name: string): void {
+    custom<string>({ name, ...reversed });
+  },
+  /** Calls the native library directly, with numbers. Buffers are made here, of `bytes`. */
+  callNative(name: string, parameters: readonly (number | { bytes: number })[]): number {
+    const functions = native().symbols as unknown as Record<string, (...all: unknown[]) => number>;
+    const call = functions[name];
+    if (call === undefined) throw new Error(`there is no function ${name}`);
+    return call(
+      ...parameters.map((given) => typeof given === "number" ? given : new Uint8Array(given.bytes)),
+    );
+  },
+  /**
+   * Opens the receiver natively and blocks in the native wait for up to `timeoutMs`; before it does,
+   * `flag[0]` becomes 1. Gives the native answer and how long it took, in milliseconds.
+   */
+  waitNatively(
+    ticket: ReceiverTicket<unknown, ArrayLike<unknown>> | SenderTicket<unknown, unknown>,
+    strategy: number,
+    timeoutMs: number,
+    flag: SharedArrayBuffer,
+  ): { answer: number; tookMs: number } {
+    const { symbols } = native();
+    const role = ticket.millrace === "sender" ? 0 : 1;
+    const handle = symbols.millrace_endpoint_open(ticket.right, role, new BigUint64Array(3));
+    if (handle < 0) throw new Error(`open answered ${handle}`);
+    if (role === 0) {
+      const slots = symbols.millrace_sender_reserve(handle, 1);
+      symbols.millrace_sender_commit(handle, slots, slots);
+    }
+    const words = new Int32Array(flag);
+    Atomics.store(words, 0, 1);
+    Atomics.notify(words, 0);
+    const start = performance.now();
+    const answer = role === 0
+      ? symbols.millrace_sender_wait(handle, 1, strategy, timeoutMs * 1000)
+      : symbols.millrace_receiver_wait(handle, strategy, timeoutMs * 1000);
+    const tookMs = performance.now() - start;
+    symbols.millrace_endpoint_close(handle);
+    return { answer, tookMs };
+  },
+  /** Says what arrived. */
+  describe(value: unknown): { type: string; keys: string[]; hasTrySend: boolean } {
+    const isObject = typeof value === "object" && value !== null;
+    return {
+      type: typeof value,
+      keys: isObject ? Object.keys(value) : [],
+      hasTrySend: isObject && "trySend" in value,
+    };
+  },
+  /** Sends through what was posted in place of a ticket. */
+  openPosted(value: unknown): void {
+    sender = Sender.open(value as SenderTicket<unknown, unknown>);
+  },
+  /** Blocks until a value comes, with a strategy; for the measurement of CPU time. */
+  blockIdle(
+    ticket: ReceiverTicket<unknown, ArrayLike<unknown>>,
+    wait: WaitStrategy,
+    timeout: number,
+  ): unknown {
+    using from = Receiver.open(ticket);
+    return from.receiveSync({ wait, timeout });
+  },
+};
+
+/** The names and types of the tasks. */
+export type Tasks = typeof tasks;
+
+/** A codec that turns strings around, so that nothing but itself can read it. */
+export const reversed = {
+  encode: (value: string): Uint8Array =>
+    new TextEncoder().encode(value).map((_, index, all) => all[all.length - 1 - index] ?? 0),
+  decode: (bytes: Uint8Array): string => new TextDecoder().decode(bytes.slice().reverse()),
+};
+
+/** Runs a request and replies. */
+export async function serve(message: unknown, reply: (reply: Reply) => void): Promise<void> {
+  const { id, task, parameters } = message as Request;
+  try {
+    const run = tasks[task] as (...all: readonly unknown[]) => unknown;
+    const value = await run(...parameters);
+    reply({ id, value });
+  } catch (thrown) {
+    const error = thrown as Error & { code?: string; value?: unknown };
+    const { name, message, code, value } = error;
+    reply({ id, error: { name, message, code, value } });
+  }
+}
