@@ -16,7 +16,7 @@
  */
 
 export { Channel, type ChannelOptions, mpsc } from "./src/channel.ts";
-export type { WritableBatch, Window } from "./src/codec.ts";
+export type { Window, WritableBatch } from "./src/codec.ts";
 export { custom, type CustomCodec } from "./src/custom.ts";
 export {
   ChannelClosedError,
@@ -33,7 +33,12 @@ export {
   WrongThreadError,
 } from "./src/errors.ts";
 export type { Layout, LayoutSpec, ScalarName, ValueOf } from "./src/layout.ts";
-export { type Readable, type ReceiveOptions, Receiver, type ReceiveResult } from "./src/receiver.ts";
+export {
+  type Readable,
+  type ReceiveOptions,
+  Receiver,
+  type ReceiveResult,
+} from "./src/receiver.ts";
 export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record.ts";
 export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";

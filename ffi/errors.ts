@@ -6,6 +6,7 @@
 
 /** The base of every run-time error of this library: `code` names the condition. */
 export class MillraceError extends Error {
+  /** The name of the class. */
   override name = "MillraceError";
   /** A stable name of the condition, as `"CHANNEL_CLOSED"`. */
   readonly code: string;
@@ -22,11 +23,13 @@ export class MillraceError extends Error {
  * `"LIBRARY_ABI_MISMATCH"`.
  */
 export class LibraryError extends MillraceError {
+  /** The name of the class. */
   override name = "LibraryError";
 }
 
 /** This runtime, system or processor is not supported (`"UNSUPPORTED_PLATFORM"`). */
 export class UnsupportedPlatformError extends MillraceError {
+  /** The name of the class. */
   override name = "UnsupportedPlatformError";
 
   /** Makes the error. */

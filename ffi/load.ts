@@ -85,7 +85,8 @@ function inspect(path: string, architecture: string): "absent" | string | undefi
     // Not allowed to look (Deno without --allow-read): opening it will tell.
     return code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR" ? "absent" : undefined;
   }
-  const isElf = header[0] === 0x7f && header[1] === 0x45 && header[2] === 0x4c && header[3] === 0x46;
+  const isElf = header[0] === 0x7f && header[1] === 0x45 && header[2] === 0x4c &&
+    header[3] === 0x46;
   if (!isElf) return "is not a shared library (no ELF header)";
   const machine = (header[18] ?? 0) | ((header[19] ?? 0) << 8);
   if (machine === elfMachines[architecture]) return undefined;

@@ -86,7 +86,13 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     this.#pollBudget = pollBudget;
     const handle = check(
       native().symbols.millrace_channel_create(
-        new Uint32Array([slotBytes, capacity, maxSenders, this.#isRecords ? 1 : 0, initialSequence]),
+        new Uint32Array([
+          slotBytes,
+          capacity,
+          maxSenders,
+          this.#isRecords ? 1 : 0,
+          initialSequence,
+        ]),
       ),
       `create a channel of ${maxSenders} rings of ${capacity} slots of ${slotBytes} bytes`,
     );
@@ -209,7 +215,10 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     const { handle, symbols, bells } = this.#endpoint;
     const encoded = reason.length === 0 ? new Uint8Array(1) : encodeReason(reason[0]);
     const length = reason.length === 0 ? 0 : encoded.length;
-    bells.ring(check(symbols.millrace_channel_close(handle, encoded, length), "close the channel"), 0);
+    bells.ring(
+      check(symbols.millrace_channel_close(handle, encoded, length), "close the channel"),
+      0,
+    );
   }
 
   /**
@@ -237,7 +246,10 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
 
   #checkOpen(action: string): Endpoint {
     if (!this.#isDisposed) return this.#endpoint;
-    throw new ChannelClosedError("ENDPOINT_CLOSED", `Cannot ${action}: the channel was disposed of`);
+    throw new ChannelClosedError(
+      "ENDPOINT_CLOSED",
+      `Cannot ${action}: the channel was disposed of`,
+    );
   }
 
   /**
@@ -266,11 +278,15 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
 
 function checkObject(options: unknown): ChannelOptions {
   if (typeof options === "object" && options !== null) return options;
-  throw new TypeError(`Cannot create a channel: options must be an object, received ${describe(options)}`);
+  throw new TypeError(
+    `Cannot create a channel: options must be an object, received ${describe(options)}`,
+  );
 }
 
 function checkInteger(name: string, value: unknown, least: number, greatest: number): void {
-  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest) return;
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest) {
+    return;
+  }
   throw new RangeError(
     `Cannot create a channel: ${name} must be an integer from ${least} to ${greatest}, ` +
       `received ${describe(value)}`,

@@ -34,6 +34,7 @@ export interface FixedCodec<Value, Batch, View = unknown> {
 export interface WritableBatch<Value> {
   /** How many values it can take. */
   readonly length: number;
+  /** The values. */
   [index: number]: Value;
 }
 

@@ -95,7 +95,11 @@ export abstract class Consumer<Value, Batch> {
     const slots = this.index - this.released;
     if (slots === 0) return;
     const { endpoint } = this;
-    const answer = endpoint.symbols.millrace_receiver_release(endpoint.handle, slots, this.unsettled);
+    const answer = endpoint.symbols.millrace_receiver_release(
+      endpoint.handle,
+      slots,
+      this.unsettled,
+    );
     this.released = this.index;
     this.unsettled = 0;
     if (answer === 0) return;

@@ -48,17 +48,23 @@ const registered = new Map<string, Layout<unknown>>();
 export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
   const { name, encode, decode } = codec ?? {};
   if (typeof name !== "string" || name === "") {
-    throw new TypeError(`Cannot make a custom layout: name must be a non-empty string, received ${describe(name)}`);
+    throw new TypeError(
+      `Cannot make a custom layout: name must be a non-empty string, received ${describe(name)}`,
+    );
   }
   if (typeof encode !== "function" || typeof decode !== "function") {
-    throw new TypeError(`Cannot make the custom layout ${describe(name)}: it needs the functions encode and decode`);
+    throw new TypeError(
+      `Cannot make the custom layout ${describe(name)}: it needs the functions encode and decode`,
+    );
   }
   // encode() may be called a second time, by byteLength(), when room was short.
   const encodeChecked = (value: Value): Uint8Array => {
     const encoded = codec.encode(value);
     if (encoded instanceof Uint8Array) return encoded;
     throw new TypeError(
-      `Cannot send as ${describe(name)}: encode() must return a Uint8Array, returned ${describe(encoded)}`,
+      `Cannot send as ${describe(name)}: encode() must return a Uint8Array, returned ${
+        describe(encoded)
+      }`,
     );
   };
   const records: RecordCodec<Value> = {

@@ -27,6 +27,7 @@ export { LibraryError, MillraceError, UnsupportedPlatformError };
  * ```
  */
 export class ChannelClosedError extends MillraceError {
+  /** The name of the class. */
   override name = "ChannelClosedError";
   /** The value that was not sent; present only on errors of send operations. */
   declare readonly value?: unknown;
@@ -46,40 +47,48 @@ export class ChannelClosedError extends MillraceError {
  * `"TICKET_ROLE"` (a sender's ticket given to a receiver, or the reverse).
  */
 export class TicketError extends MillraceError {
+  /** The name of the class. */
   override name = "TicketError";
 }
 
 /** There is a receiver already, or was one: an mpsc channel has one in its life (`"RECEIVER_TAKEN"`). */
 export class ReceiverTakenError extends MillraceError {
+  /** The name of the class. */
   override name = "ReceiverTakenError";
 }
 
 /** More senders than `maxSenders`, or more endpoints than a process may have. */
 export class TooManyError extends MillraceError {
+  /** The name of the class. */
   override name = "TooManyError";
 }
 
 /** The endpoint belongs to another thread (`"WRONG_THREAD"`): send a ticket there instead. */
 export class WrongThreadError extends MillraceError {
+  /** The name of the class. */
   override name = "WrongThreadError";
 }
 
 /** The system has no memory for the channel (`"OUT_OF_MEMORY"`). */
 export class OutOfMemoryError extends MillraceError {
+  /** The name of the class. */
   override name = "OutOfMemoryError";
 }
 
 /** A blocking call ran out of time (`"TIMEOUT"`). */
 export class TimeoutError extends MillraceError {
+  /** The name of the class. */
   override name = "TimeoutError";
 }
 
 /** The shared memory holds something it cannot hold (`"CORRUPT_SEGMENT"`). */
 export class CorruptSegmentError extends MillraceError {
+  /** The name of the class. */
   override name = "CorruptSegmentError";
 }
 
 /** A ticket names a custom layout that is not registered in this thread (`"LAYOUT_UNREGISTERED"`). */
 export class LayoutError extends MillraceError {
+  /** The name of the class. */
   override name = "LayoutError";
 }

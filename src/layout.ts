@@ -7,8 +7,6 @@
 
 import type { Codec } from "./codec.ts";
 
-declare const typesOfLayout: unique symbol;
-
 /**
  * Describes how values of type `Value` lie in memory, and that a batch of them is a `Batch`.
  * Made by {@linkcode u32} and its kin, {@linkcode struct}, {@linkcode bytes}, {@linkcode utf8},
@@ -21,7 +19,7 @@ export interface Layout<Value, Batch = Value[]> {
   /** What travels in a ticket: enough to find the same layout on the other side. */
   readonly spec: LayoutSpec;
   /** Only for the type checker: nothing is stored here. */
-  readonly [typesOfLayout]?: [Value, Batch];
+  readonly types?: readonly [Value, Batch];
 }
 
 /** The type of the values of a layout. */

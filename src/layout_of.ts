@@ -27,7 +27,9 @@ export function layoutOf(spec: LayoutSpec): Layout<unknown, unknown> {
       if (layout !== undefined) return layout;
       throw new LayoutError(
         "LAYOUT_UNREGISTERED",
-        `Cannot open the ticket: its custom layout ${describe(spec.name)} is not registered in this ` +
+        `Cannot open the ticket: its custom layout ${
+          describe(spec.name)
+        } is not registered in this ` +
           `thread; call custom({ name: ${describe(spec.name)}, … }) there first`,
       );
     }

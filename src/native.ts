@@ -36,7 +36,10 @@ export function errorOf(status: number, action: string): Error {
         cannot + "it belongs to the thread that opened it; post a ticket to the other one",
       );
     case Status.tooManyEndpoints:
-      return new TooManyError("TOO_MANY_ENDPOINTS", cannot + "this process has 16384 endpoints open");
+      return new TooManyError(
+        "TOO_MANY_ENDPOINTS",
+        cannot + "this process has 16384 endpoints open",
+      );
     case Status.outOfMemory:
       return new OutOfMemoryError("OUT_OF_MEMORY", cannot + "the system has no memory for it");
     case Status.channelClosed:
@@ -57,7 +60,10 @@ export function errorOf(status: number, action: string): Error {
     case Status.ticketFreed:
       return new TicketError("TICKET_FREED", cannot + "the channel of this ticket is gone");
     case Status.ticketRole:
-      return new TicketError("TICKET_ROLE", cannot + "this ticket is for the other kind of endpoint");
+      return new TicketError(
+        "TICKET_ROLE",
+        cannot + "this ticket is for the other kind of endpoint",
+      );
     case Status.corrupt:
       return new CorruptSegmentError(
         "CORRUPT_SEGMENT",

@@ -15,7 +15,9 @@ import { bindRecords } from "./record.ts";
 
 /** Thrown away by nobody: says that a codec sent on the channel it was encoding for. */
 function reentered(): Error {
-  return new Error("Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender");
+  return new Error(
+    "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender",
+  );
 }
 
 /**
@@ -58,7 +60,11 @@ export abstract class Producer<Value> {
     const slots = this.index - this.committed;
     if (slots === 0) return true;
     const { endpoint } = this;
-    const answer = endpoint.symbols.millrace_sender_commit(endpoint.handle, slots, this.pendingMessages);
+    const answer = endpoint.symbols.millrace_sender_commit(
+      endpoint.handle,
+      slots,
+      this.pendingMessages,
+    );
     if (answer < 0) {
       if (answer === Status.channelClosed) return false;
       throw errorOf(answer, "send");
@@ -165,8 +171,11 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   }
 
   pendingValues(): ArrayLike<Value> {
-    return this.#codec.readMany(this.#view, this.committed, this.index - this.committed) as
-      unknown as ArrayLike<Value>;
+    return this.#codec.readMany(
+      this.#view,
+      this.committed,
+      this.index - this.committed,
+    ) as unknown as ArrayLike<Value>;
   }
 
   #makeRoom(): boolean {
@@ -284,7 +293,9 @@ export class RecordProducer<Value> extends Producer<Value> {
   /** `payloadBytes` free bytes in place, for a payload; undefined when there is no room. */
   reserveBytes(payloadBytes: number): Uint8Array | undefined {
     const slots = this.slotsOf(payloadBytes);
-    if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) return undefined;
+    if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) {
+      return undefined;
+    }
     const offset = (this.index + 1) * recordSlotBytes;
     return this.#view.u8.subarray(offset, offset + payloadBytes);
   }
@@ -310,6 +321,8 @@ export function producerOf<Value, Batch>(
 export function checkCount(action: string, name: string, value: unknown, least: number): number {
   if (Number.isInteger(value) && (value as number) >= least) return value as number;
   throw new RangeError(
-    `Cannot ${action}: ${name} must be an integer of at least ${least}, received ${describe(value)}`,
+    `Cannot ${action}: ${name} must be an integer of at least ${least}, received ${
+      describe(value)
+    }`,
   );
 }

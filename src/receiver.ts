@@ -329,7 +329,10 @@ export class Receiver<Value, Batch = Value[]>
 
   #checkOpen(): void {
     if (this.#endpoint.handle !== 0) return;
-    throw new ChannelClosedError("ENDPOINT_CLOSED", "Cannot receive: this receiver has been closed");
+    throw new ChannelClosedError(
+      "ENDPOINT_CLOSED",
+      "Cannot receive: this receiver has been closed",
+    );
   }
 
   /** Open, and not run by a managed loop. */
@@ -373,6 +376,7 @@ export class Receiver<Value, Batch = Value[]>
    *   is nothing.
    */
   receiveBatch(target: number): Batch;
+  /** Receives what is there into `target`, from its start. */
   receiveBatch(target: WritableBatch<Value>): number;
   receiveBatch(target: number | WritableBatch<Value>): Batch | number {
     this.#checkFree();
@@ -383,7 +387,9 @@ export class Receiver<Value, Batch = Value[]>
       (ArrayBuffer.isView(target) && !(target instanceof DataView));
     if (isBatch) return this.#consumer.takeInto(target);
     throw new TypeError(
-      `Cannot receive a batch: expected a number, an array or a typed array, received ${describe(target)}`,
+      `Cannot receive a batch: expected a number, an array or a typed array, received ${
+        describe(target)
+      }`,
     );
   }
 
@@ -483,7 +489,9 @@ export class Receiver<Value, Batch = Value[]>
     this.#checkOpen();
     checkCount("release", "count", count, 0);
     if (count > this.#exposed) {
-      throw new RangeError(`Cannot release: readable() has ${this.#exposed} left, received ${count}`);
+      throw new RangeError(
+        `Cannot release: readable() has ${this.#exposed} left, received ${count}`,
+      );
     }
     this.#consumer.skip(count);
     this.#exposed -= count;
@@ -537,8 +545,15 @@ export class Receiver<Value, Batch = Value[]>
    * console.assert(sum === 6 && loop.messages === 3);
    * ```
    */
-  run(handle: RunHandler<Value>, options?: RunOptions & { readonly batch?: undefined }): Run<Value, Batch>;
-  run(handle: RunHandler<Batch>, options: RunOptions & { readonly batch: number }): Run<Value, Batch>;
+  run(
+    handle: RunHandler<Value>,
+    options?: RunOptions & { readonly batch?: undefined },
+  ): Run<Value, Batch>;
+  /** The same, with batches. */
+  run(
+    handle: RunHandler<Batch>,
+    options: RunOptions & { readonly batch: number },
+  ): Run<Value, Batch>;
   run(
     handle: RunHandler<Value> | RunHandler<Batch>,
     options: RunOptions = {},
@@ -655,4 +670,3 @@ export function openReceiverOn<Value, Batch>(
   );
   return Receiver[makeReceiver](new Endpoint(info, bells), layout, wait, pollBudget);
 }
-

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type RecordBuffer, type RecordCodec, type RecordView } from "./codec.ts";
+import type { RecordBuffer, RecordCodec, RecordView } from "./codec.ts";
 import { aliasLayout, defineLayout, describe, type Layout } from "./layout.ts";
 import { decodeText, encodeText, textByteLength } from "./text.ts";
 
@@ -27,7 +27,9 @@ const bytesCodec: RecordCodec<Uint8Array> = {
   kind: "record",
   encode(view, offset, room, value) {
     if (!(value instanceof Uint8Array)) {
-      throw new TypeError(`Cannot send as bytes: expected a Uint8Array, received ${describe(value)}`);
+      throw new TypeError(
+        `Cannot send as bytes: expected a Uint8Array, received ${describe(value)}`,
+      );
     }
     if (value.length > room) return -1;
     view.flags = 0;
@@ -85,7 +87,9 @@ export const utf8: Layout<string> = defineLayout({ kind: "utf8" }, utf8Codec);
 function stringify(value: unknown): string {
   const text = JSON.stringify(value);
   if (text === undefined) {
-    throw new TypeError(`Cannot send as json: expected a value JSON can express, received ${describe(value)}`);
+    throw new TypeError(
+      `Cannot send as json: expected a value JSON can express, received ${describe(value)}`,
+    );
   }
   return text;
 }
@@ -114,7 +118,10 @@ export interface JsonLayout extends Layout<JsonValue> {
   <Value>(): Layout<Value>;
 }
 
-const jsonLayout: Layout<JsonValue> = defineLayout({ kind: "json" }, jsonCodec as RecordCodec<JsonValue>);
+const jsonLayout: Layout<JsonValue> = defineLayout(
+  { kind: "json" },
+  jsonCodec as RecordCodec<JsonValue>,
+);
 
 /**
  * Any value JSON can express: `json`, or with the type of what you send, `json<Order>()`.

@@ -85,7 +85,9 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     }
     if (typeof budget !== "number" || !(budget > 0)) {
       throw new RangeError(
-        `Cannot run: budget must be a positive number of milliseconds, received ${describe(budget)}`,
+        `Cannot run: budget must be a positive number of milliseconds, received ${
+          describe(budget)
+        }`,
       );
     }
     this.#batch = batch === undefined ? undefined : checkCount("run", "batch", batch, 1);

@@ -35,14 +35,9 @@ function rejected(name: ScalarName, range: Range, value: unknown): Error {
   return isNumeric ? new RangeError(message) : new TypeError(message);
 }
 
-/**
- * The codec of one scalar. `isInside` and the stores are written so that each layout's `write`
- * stays a check and a store once the compiler has inlined it.
- */
+/** The codec of one scalar. Its `write` stays a check and a store once the compiler inlined it. */
 function scalarCodec<Value, Batch extends object>(
-  name: ScalarName,
   Elements: NumberArrayConstructor<Value, Batch>,
-  range: Range,
   write: (view: NumberArray<Value>, slot: number, value: Value) => void,
 ): FixedCodec<Value, Batch, Batch & NumberArray<Value>> {
   type View = Batch & NumberArray<Value>;
@@ -55,7 +50,10 @@ function scalarCodec<Value, Batch extends object>(
     writeMany(view, slot, values, from, count) {
       // The same element type needs no check of each value, and is one copy.
       if (values instanceof (Elements as unknown as new () => View)) {
-        view.set(from === 0 && count === values.length ? values : values.subarray(from, from + count), slot);
+        view.set(
+          from === 0 && count === values.length ? values : values.subarray(from, from + count),
+          slot,
+        );
         return;
       }
       for (let index = 0; index < count; index++) {
@@ -84,10 +82,11 @@ function scalarCodec<Value, Batch extends object>(
   };
 }
 
-function integers(name: ScalarName, least: number, greatest: number): Range {
+function integers(least: number, greatest: number): Range {
   return {
     expected: `an integer from ${least} to ${greatest}`,
-    isInside: (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest,
+    isInside: (value) =>
+      Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest,
   };
 }
 
@@ -99,12 +98,12 @@ function bigints(least: bigint, greatest: bigint): Range {
 }
 
 const ranges = {
-  u8: integers("u8", 0, 0xff),
-  i8: integers("i8", -0x80, 0x7f),
-  u16: integers("u16", 0, 0xffff),
-  i16: integers("i16", -0x8000, 0x7fff),
-  u32: integers("u32", 0, 0xffff_ffff),
-  i32: integers("i32", -0x8000_0000, 0x7fff_ffff),
+  u8: integers(0, 0xff),
+  i8: integers(-0x80, 0x7f),
+  u16: integers(0, 0xffff),
+  i16: integers(-0x8000, 0x7fff),
+  u32: integers(0, 0xffff_ffff),
+  i32: integers(-0x8000_0000, 0x7fff_ffff),
   f32: {
     expected: "a number that a 32-bit float can hold",
     isInside: (value) =>
@@ -120,7 +119,7 @@ function define<Value, Batch extends object>(
   Elements: NumberArrayConstructor<Value, Batch>,
   write: (view: NumberArray<Value>, slot: number, value: Value) => void,
 ): Layout<Value, Batch> {
-  return defineLayout({ kind: name }, scalarCodec(name, Elements, ranges[name], write));
+  return defineLayout({ kind: name }, scalarCodec(Elements, write));
 }
 
 /** Unsigned 8-bit integers. */
@@ -174,28 +173,44 @@ export const i32: Layout<number, Int32Array> = define("i32", Int32Array, (view, 
 });
 
 /** 32-bit floats: a number is rounded to the nearest one; one beyond their range is refused. */
-export const f32: Layout<number, Float32Array> = define("f32", Float32Array, (view, slot, value) => {
-  if (!ranges.f32.isInside(value)) throw rejected("f32", ranges.f32, value);
-  view[slot] = value;
-});
+export const f32: Layout<number, Float32Array> = define(
+  "f32",
+  Float32Array,
+  (view, slot, value) => {
+    if (!ranges.f32.isInside(value)) throw rejected("f32", ranges.f32, value);
+    view[slot] = value;
+  },
+);
 
 /** 64-bit floats: every JavaScript number. */
-export const f64: Layout<number, Float64Array> = define("f64", Float64Array, (view, slot, value) => {
-  if (typeof value !== "number") throw rejected("f64", ranges.f64, value);
-  view[slot] = value;
-});
+export const f64: Layout<number, Float64Array> = define(
+  "f64",
+  Float64Array,
+  (view, slot, value) => {
+    if (typeof value !== "number") throw rejected("f64", ranges.f64, value);
+    view[slot] = value;
+  },
+);
 
 /** Unsigned 64-bit integers, as bigint. */
-export const u64: Layout<bigint, BigUint64Array> = define("u64", BigUint64Array, (view, slot, value) => {
-  if (!ranges.u64.isInside(value)) throw rejected("u64", ranges.u64, value);
-  view[slot] = value;
-});
+export const u64: Layout<bigint, BigUint64Array> = define(
+  "u64",
+  BigUint64Array,
+  (view, slot, value) => {
+    if (!ranges.u64.isInside(value)) throw rejected("u64", ranges.u64, value);
+    view[slot] = value;
+  },
+);
 
 /** Signed 64-bit integers, as bigint. */
-export const i64: Layout<bigint, BigInt64Array> = define("i64", BigInt64Array, (view, slot, value) => {
-  if (!ranges.i64.isInside(value)) throw rejected("i64", ranges.i64, value);
-  view[slot] = value;
-});
+export const i64: Layout<bigint, BigInt64Array> = define(
+  "i64",
+  BigInt64Array,
+  (view, slot, value) => {
+    if (!ranges.i64.isInside(value)) throw rejected("i64", ranges.i64, value);
+    view[slot] = value;
+  },
+);
 
 /** Every scalar layout by its name. */
 export const scalars: Record<ScalarName, Layout<number, object> | Layout<bigint, object>> = {

@@ -11,7 +11,13 @@ import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
-import { checkCount, type Checkpoint, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
+import {
+  checkCount,
+  type Checkpoint,
+  FixedProducer,
+  producerOf,
+  type RecordProducer,
+} from "./producer.ts";
 import { checkTicket, isConsistent, type SenderTicket } from "./ticket.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -510,7 +516,8 @@ export interface RoomSetter<Value> {
 const resolved: Promise<void> = Promise.resolve();
 
 function checkBatch(values: unknown): void {
-  const isBatch = Array.isArray(values) || (ArrayBuffer.isView(values) && !(values instanceof DataView));
+  const isBatch = Array.isArray(values) ||
+    (ArrayBuffer.isView(values) && !(values instanceof DataView));
   if (!isBatch) {
     throw new TypeError(
       `Cannot send a batch: expected an array or typed array, received ${describe(values)}`,
@@ -533,4 +540,3 @@ export function openSenderOn<Value, Batch>(
   );
   return Sender[makeSender](new Endpoint(info, bells), layout, wait, pollBudget);
 }
-

@@ -223,7 +223,9 @@ function compile({ leaves, slotBytes }: Plan, spec: StructSpec): Access {
       }
       const leaf = leafAt.get(key(inner)) as Leaf;
       return `value = ${source}[${quote(name)}];
-        if (${misfits[leaf.type]}) rejectField(${quote(leaf.type)}, ${quote(inner.join("."))}, value);
+        if (${misfits[leaf.type]}) rejectField(${quote(leaf.type)}, ${
+        quote(inner.join("."))
+      }, value);
         view.${leaf.type}[${index(leaf)}] = value;`;
     }).join("\n");
   };
@@ -241,7 +243,8 @@ function compile({ leaves, slotBytes }: Plan, spec: StructSpec): Access {
 
 /** The same as compile(), a field at a time. */
 function interpret({ leaves, slotBytes }: Plan): Access {
-  const place = ({ type, offset }: Leaf, slot: number) => (slot * slotBytes + offset) / elementBytes[type];
+  const place = ({ type, offset }: Leaf, slot: number) =>
+    (slot * slotBytes + offset) / elementBytes[type];
   return {
     read(view, slot) {
       const value: Record<string, unknown> = {};
@@ -293,7 +296,9 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
     read,
     write,
     writeMany(view, slot, values, from, count) {
-      for (let index = 0; index < count; index++) write(view, slot + index, values[from + index] as object);
+      for (let index = 0; index < count; index++) {
+        write(view, slot + index, values[from + index] as object);
+      }
     },
     readMany(view, slot, count) {
       const values = new Array<object>(count);
@@ -305,7 +310,13 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
     },
     join: (batches) => batches.flat(),
     window: (view, slot, count) =>
-      new StructWindow<object>(codec as FixedCodec<object, object[]>, view, view.memory, slot, count),
+      new StructWindow<object>(
+        codec as FixedCodec<object, object[]>,
+        view,
+        view.memory,
+        slot,
+        count,
+      ),
   };
   return codec;
 }
@@ -330,9 +341,13 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
  * @throws {TypeError} If `fields` is not an object of scalar and struct layouts.
  * @throws {RangeError} If there is no field, or more than 256.
  */
-export function struct<const Fields extends StructFields>(fields: Fields): Layout<StructValue<Fields>> {
+export function struct<const Fields extends StructFields>(
+  fields: Fields,
+): Layout<StructValue<Fields>> {
   if (typeof fields !== "object" || fields === null) {
-    throw new TypeError(`Cannot make a struct: expected an object of layouts, received ${describe(fields)}`);
+    throw new TypeError(
+      `Cannot make a struct: expected an object of layouts, received ${describe(fields)}`,
+    );
   }
   const entries = Object.entries(fields).map(([name, layout]) => {
     const spec: LayoutSpec | undefined = layout?.spec;
@@ -344,7 +359,9 @@ export function struct<const Fields extends StructFields>(fields: Fields): Layou
       );
     }
     // In an object literal this name would set the prototype instead of a field.
-    if (name === "__proto__") throw new TypeError("Cannot make a struct: a field may not be named __proto__");
+    if (name === "__proto__") {
+      throw new TypeError("Cannot make a struct: a field may not be named __proto__");
+    }
     return [name, spec] as const;
   });
   if (entries.length === 0 || entries.length > fieldsMax) {

@@ -59,7 +59,12 @@ function encodeInto(u8: Uint8Array, offset: number, room: number, text: string):
 }
 
 /** The decode of a record codec, for text. */
-export function decodeText(view: RecordView, offset: number, length: number, flags: number): string {
+export function decodeText(
+  view: RecordView,
+  offset: number,
+  length: number,
+  flags: number,
+): string {
   if (flags & flagAscii) {
     return isBun
       ? view.buffer.latin1Slice(offset, offset + length)
@@ -80,9 +85,9 @@ const aheadFactor = 8;
  * `latin1Slice` decodes the records that follow as well, headers and all. (JavaScriptCore makes a
  * substring no faster than a `latin1Slice`.)
  *
- * The price is that a text kept keeps what was decoded with it. A text is therefore only cut from
- * a whole of at most 16 times its own length, or of 256 bytes; at most 8 times when all are as
- * long. V8 copies what is shorter than 13 characters, so that such texts keep nothing.
+ * The price is that a text kept keeps what was decoded with it. So a text is only cut from a whole
+ * of at most 16 times its own length, or 512 bytes (half of that when all are as long as it).
+ * Of less than 13 characters V8 makes a copy, which keeps nothing.
  */
 function decodeAsciiInDeno(view: RecordView, offset: number, length: number): string {
   const end = offset + length;

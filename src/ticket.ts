@@ -7,11 +7,9 @@
 import { Limits, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { TicketError } from "./errors.ts";
-import { describe, type Layout, type LayoutSpec } from "./layout.ts";
+import { describe, type LayoutSpec } from "./layout.ts";
 import type { PollBudget } from "./waiter.ts";
 import type { WaitStrategy } from "./wait_strategy.ts";
-
-declare const typesOfTicket: unique symbol;
 
 /** What every ticket carries. Plain data: it survives `postMessage`. */
 export interface Ticket {
@@ -37,7 +35,7 @@ export interface SenderTicket<Value, Batch = Value[]> extends Ticket {
   /** Marks the object as a sender's ticket. */
   readonly millrace: "sender";
   /** Only for the type checker: nothing is stored here. */
-  readonly [typesOfTicket]?: [Value, Batch];
+  readonly types?: readonly [Value, Batch];
 }
 
 /**
@@ -48,11 +46,8 @@ export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
   /** Marks the object as a receiver's ticket. */
   readonly millrace: "receiver";
   /** Only for the type checker: nothing is stored here. */
-  readonly [typesOfTicket]?: [Value, Batch];
+  readonly types?: readonly [Value, Batch];
 }
-
-/** The layout type a ticket's types come from. */
-export type LayoutOfTicket<Value, Batch> = Layout<Value, Batch>;
 
 /** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
 export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
@@ -67,12 +62,20 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     typeof layout === "object" && layout !== null &&
     bells instanceof SharedArrayBuffer && bells.byteLength <= 4 * (Limits.senders + 2);
   if (!isWhole) {
-    throw new TicketError("TICKET_FORGED", `Cannot open a ${kind}: this ticket was not issued by Millrace`);
+    throw new TicketError(
+      "TICKET_FORGED",
+      `Cannot open a ${kind}: this ticket was not issued by Millrace`,
+    );
   }
   return ticket as Ticket;
 }
 
 /** Whether a ticket's plain parts agree with the channel its right is for. */
-export function isConsistent(ticket: Ticket, slotBytes: number, maxSenders: number, codecSlotBytes: number): boolean {
+export function isConsistent(
+  ticket: Ticket,
+  slotBytes: number,
+  maxSenders: number,
+  codecSlotBytes: number,
+): boolean {
   return slotBytes === codecSlotBytes && Bells.fits(ticket.bells, maxSenders);
 }

@@ -60,7 +60,9 @@ export function waitBlocking(
   const timeout = options?.timeout;
   if (timeout !== undefined && !(typeof timeout === "number" && timeout >= 0)) {
     throw new RangeError(
-      `Cannot ${action}: timeout must be a number of milliseconds, 0 or more, received ${describe(timeout)}`,
+      `Cannot ${action}: timeout must be a number of milliseconds, 0 or more, received ${
+        describe(timeout)
+      }`,
     );
   }
   if (wait === "timed" && timeout === undefined) {

@@ -8,7 +8,12 @@ import { ChannelClosedError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
 import type { Waiter } from "./waiter.ts";
-import { checkStrategy, waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
+import {
+  checkStrategy,
+  waitBlocking,
+  type WaitOptions,
+  type WaitStrategy,
+} from "./wait_strategy.ts";
 
 /** Options of {@linkcode Sender.writer}. */
 export interface WriterOptions extends WaitOptions {
