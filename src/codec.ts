@@ -12,6 +12,8 @@ export interface FixedCodec<Value, Batch, View = unknown> {
   readonly kind: "fixed";
   /** The stride of a slot. */
   readonly slotBytes: number;
+  /** Whether `write` can run code of the value's own, as getters are: code that may send, too. */
+  readonly runsUserCode: boolean;
   /** Views over the data of a ring. */
   bind(memory: ArrayBuffer): View;
   /** Puts a value into a slot. Throws `TypeError` or `RangeError`, and then the slot is not sent. */

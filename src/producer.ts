@@ -13,7 +13,6 @@ import { describe } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import { bindRecords } from "./record.ts";
 
-/** Thrown away by nobody: says that a codec sent on the channel it was encoding for. */
 function reentered(): Error {
   return new Error(
     "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender",
@@ -29,19 +28,32 @@ function reentered(): Error {
 export abstract class Producer<Value> {
   /** Slots that the last refused put needs. */
   slotsNeeded = 1;
-  /** Messages put and not yet published. */
-  pendingMessages = 0;
   /** Counts publications: what was put before one can no longer be taken back. */
   publications = 0;
   protected index = 0;
   protected committed = 0;
   protected granted = 0;
+  /** Below it `store()` needs to look at nothing else; 0 closes that way. */
+  protected limit = 0;
   protected isWriting = false;
+  /** Messages in `[committed, index)`; only counted where a message can be many slots. */
+  protected messages = 0;
   protected readonly endpoint: Endpoint;
 
   constructor(endpoint: Endpoint) {
     this.endpoint = endpoint;
   }
+
+  /** Messages put and not yet published. */
+  abstract get pendingMessages(): number;
+
+  /**
+   * Puts a value the shortest way: a check and a store. False: it takes `put()`.
+   */
+  abstract store(value: Value): boolean;
+
+  /** Opens the way of `store()` for all but the last of a chunk of so many messages. */
+  abstract openChunk(messages: number): void;
 
   /** Puts a value behind the others. False: there is no room; `slotsNeeded` says for what. */
   abstract put(value: Value): boolean;
@@ -70,7 +82,8 @@ export abstract class Producer<Value> {
       throw errorOf(answer, "send");
     }
     this.committed = this.index;
-    this.pendingMessages = 0;
+    this.messages = 0;
+    this.limit = 0;
     this.publications++;
     if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.ring);
     return true;
@@ -79,19 +92,21 @@ export abstract class Producer<Value> {
   /** Forgets what was put and not published. */
   discard(): void {
     this.index = this.committed;
-    this.pendingMessages = 0;
+    this.messages = 0;
+    this.limit = 0;
   }
 
   /** Remembers where the producer stands. */
   checkpoint(): Checkpoint {
-    return { index: this.index, messages: this.pendingMessages, publications: this.publications };
+    return { index: this.index, messages: this.messages, publications: this.publications };
   }
 
   /** Takes back what was put since, as far as it has not been published. */
   rollBack({ index, messages, publications }: Checkpoint): void {
     if (publications !== this.publications) return this.discard();
     this.index = index;
-    this.pendingMessages = messages;
+    this.messages = messages;
+    this.limit = 0;
   }
 
   /** Whether nothing was put or published since. */
@@ -106,6 +121,7 @@ export abstract class Producer<Value> {
     if (answer > 0) {
       this.index = this.committed = endpoint.mailbox[1] as number;
       this.granted = this.index + answer;
+      this.limit = 0;
       return true;
     }
     if (answer < 0 && answer !== Status.channelClosed) throw errorOf(answer, "send");
@@ -124,31 +140,57 @@ export interface Checkpoint {
 /** A producer of one slot a value. */
 export class FixedProducer<Value, Batch> extends Producer<Value> {
   readonly #codec: FixedCodec<Value, Batch>;
+  readonly #write: FixedCodec<Value, Batch>["write"];
+  readonly #runsUserCode: boolean;
   readonly #view: unknown;
 
   constructor(endpoint: Endpoint, codec: FixedCodec<Value, Batch>) {
     super(endpoint);
     this.#codec = codec;
+    this.#write = codec.write;
+    this.#runsUserCode = codec.runsUserCode;
     this.#view = codec.bind(endpoint.mapRing(endpoint.info.ring));
+  }
+
+  get pendingMessages(): number {
+    return this.index - this.committed;
+  }
+
+  store(value: Value): boolean {
+    const { index } = this;
+    if (index >= this.limit) return false;
+    this.#write(this.#view, index, value);
+    this.index = index + 1;
+    return true;
+  }
+
+  openChunk(messages: number): void {
+    if (!this.#runsUserCode) this.limit = Math.min(this.granted, this.committed + messages - 1);
   }
 
   put(value: Value): boolean {
     if (this.index === this.granted && !this.#makeRoom()) return false;
+    if (this.#runsUserCode) return this.#putGuarded(value);
+    this.#write(this.#view, this.index, value);
+    this.index++;
+    return true;
+  }
+
+  #putGuarded(value: Value): boolean {
     if (this.isWriting) throw reentered();
     this.isWriting = true;
     try {
-      this.#codec.write(this.#view, this.index, value);
+      this.#write(this.#view, this.index, value);
     } finally {
       this.isWriting = false;
     }
     this.index++;
-    this.pendingMessages++;
     return true;
   }
 
   takeBack(): void {
     this.index--;
-    this.pendingMessages--;
+    this.limit = 0;
   }
 
   putMany(values: ArrayLike<Value>, from: number): number {
@@ -164,7 +206,6 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
         this.isWriting = false;
       }
       this.index += count;
-      this.pendingMessages += count;
       put += count;
     }
     return put;
@@ -191,7 +232,6 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   /** Takes `count` slots of the last window as put. */
   commitWindow(count: number): void {
     this.index += count;
-    this.pendingMessages += count;
   }
 }
 
@@ -211,6 +251,16 @@ export class RecordProducer<Value> extends Producer<Value> {
     // front of it is then shorter than itself.
     this.#payloadBytesMax = endpoint.info.capacity * (recordSlotBytes / 2) - recordSlotBytes;
   }
+
+  get pendingMessages(): number {
+    return this.messages;
+  }
+
+  store(): boolean {
+    return false;
+  }
+
+  openChunk(): void {}
 
   put(value: Value): boolean {
     if (this.isWriting) throw reentered();
@@ -264,12 +314,12 @@ export class RecordProducer<Value> extends Producer<Value> {
     view.u32[word] = payloadBytes;
     view.u32[word + 1] = view.flags;
     this.index += 1 + ((payloadBytes + recordSlotBytes - 1) >>> 3);
-    this.pendingMessages++;
+    this.messages++;
   }
 
   takeBack(): void {
     this.index = this.#last;
-    this.pendingMessages--;
+    this.messages--;
   }
 
   putMany(values: ArrayLike<Value>, from: number): number {

@@ -44,6 +44,8 @@ function scalarCodec<Value, Batch extends object>(
   return {
     kind: "fixed",
     slotBytes: Elements.BYTES_PER_ELEMENT,
+    // A value whose valueOf() was called is no number: it is refused, and nothing is stored.
+    runsUserCode: false,
     bind: (memory) => new Elements(memory),
     write,
     read: (view, slot) => view[slot] as Value,

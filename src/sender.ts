@@ -477,12 +477,14 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * Closes this sender: what was sent, a writer's last chunk included, is delivered. Sends that
-   * still wait for room reject. When it was the last sender the channel ends. Idempotent.
+   * Closes this sender: what was sent, a writer's last chunk included, is delivered. (If the channel
+   * is closed already that chunk is dropped; `flush()` before tells what it held.) Sends that still
+   * wait for room reject. When it was the last sender the channel ends. Idempotent.
    */
   close(): void {
     if (this.#endpoint.handle === 0) return;
-    this.#producer.publish();
+    // If the channel is closed already, a writer's chunk cannot be sent any more.
+    if (!this.#producer.publish()) this.#producer.discard();
     this.#waiter.cancel();
     this.#endpoint.close();
     for (const entry of this.#pending.splice(0)) entry.reject(this.#closedErrorOf(entry));

@@ -288,6 +288,7 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
   const codec: FixedCodec<object, object[], StructView> = {
     kind: "fixed",
     slotBytes: layout.slotBytes,
+    runsUserCode: true,
     bind: (memory) =>
       Object.fromEntries([
         ["memory", memory],

@@ -46,7 +46,12 @@ function encodeInDeno(u8: Uint8Array, offset: number, room: number, text: string
     } else if (unit < 0x800) {
       u8[end++] = 0xc0 | (unit >> 6);
       u8[end++] = 0x80 | (unit & 0x3f);
+    } else if (unit < 0xd800 || unit > 0xdfff) {
+      u8[end++] = 0xe0 | (unit >> 12);
+      u8[end++] = 0x80 | ((unit >> 6) & 0x3f);
+      u8[end++] = 0x80 | (unit & 0x3f);
     } else {
+      // Surrogates, in pairs or alone, are left to who knows them.
       return encodeInto(u8, offset, room, text);
     }
   }

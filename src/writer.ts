@@ -78,10 +78,20 @@ export class Writer<Value> implements Disposable {
    * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
    */
   push(value: Value): void {
+    if (!this.#producer.store(value)) this.#pushSlow(value);
+  }
+
+  /** The first and the last of a chunk, and what needs room or more than a store. */
+  #pushSlow(value: Value): void {
     const producer = this.#producer;
     if (producer.pendingMessages === 0) this.#beginChunk();
     if (!producer.put(value)) this.#pushBlocking(value);
-    if (producer.pendingMessages >= this.#chunk) this.flush();
+    this.#afterPut();
+  }
+
+  #afterPut(): void {
+    if (this.#producer.pendingMessages >= this.#chunk) this.flush();
+    else this.#producer.openChunk(this.#chunk);
   }
 
   /**
@@ -91,12 +101,13 @@ export class Writer<Value> implements Disposable {
    */
   tryPush(value: Value): boolean {
     const producer = this.#producer;
+    if (producer.store(value)) return true;
     if (producer.pendingMessages === 0) this.#beginChunk();
     if (!producer.put(value)) {
       this.flush();
       return false;
     }
-    if (producer.pendingMessages >= this.#chunk) this.flush();
+    this.#afterPut();
     return true;
   }
 
