@@ -46,7 +46,10 @@ export const symbols = {
     result: "i32",
   },
   millrace_ticket_revoke: {
-    parameters: ["buffer"], // const millrace_ticket *ticket
+    parameters: [
+      "u32", // uint32_t channel
+      "buffer", // const millrace_ticket *ticket
+    ],
     result: "i32",
   },
   millrace_endpoint_open: {
@@ -233,7 +236,7 @@ export const StructBytes = {
   channelOptions: 20,
   ticket: 32,
   endpointInfo: 24,
-  statistics: 96,
+  statistics: 104,
   mailbox: 64,
 } as const;
 

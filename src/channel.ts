@@ -28,7 +28,8 @@ export interface ChannelOptions {
   readonly capacity?: number;
   /**
    * The most senders open at a time: 256 unless given, 4096 at most. Address space is reserved for
-   * all of them, memory is used by those that are open.
+   * all of them, memory is used by those that are open. The place of a closed sender is free again
+   * once the receiver has seen its end.
    */
   readonly maxSenders?: number;
   /** How blocking calls wait unless told otherwise; `"phased"` unless given. */
@@ -51,6 +52,11 @@ const recordSlotsMin = 4;
  * @typeParam Batch What a batch of values is received as.
  */
 export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposable {
+  /**
+   * A symbol, which `postMessage` refuses to clone, with this as its message: a channel cannot be
+   * posted; post a ticket.
+   */
+  readonly confined: symbol = Symbol("a Channel belongs to its thread: post a ticket");
   readonly #endpoint: Endpoint;
   readonly #layout: Layout<Value, Batch>;
   readonly #wait: WaitStrategy;
@@ -189,15 +195,15 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /**
    * Takes an unused ticket back, as that of a Worker that died before it opened it.
    *
-   * @returns Whether the ticket was outstanding.
+   * @returns Whether the ticket was an outstanding one of this channel.
    */
   revoke(ticket: SenderTicket<Value, Batch> | ReceiverTicket<Value, Batch>): boolean {
-    const { symbols, bells } = this.#checkOpen("revoke a ticket");
+    const { handle, symbols, bells } = this.#checkOpen("revoke a ticket");
     const right = ticket?.right;
     if (!(right instanceof BigUint64Array) || right.byteLength !== StructBytes.ticket) {
       throw new TypeError(`Cannot revoke: expected a ticket, received ${describe(ticket)}`);
     }
-    const answer = symbols.millrace_ticket_revoke(right);
+    const answer = symbols.millrace_ticket_revoke(handle, right);
     if (answer < 0) return false;
     bells.ring(answer, 0);
     return true;
@@ -266,12 +272,16 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     bells.ring(check(symbols.millrace_channel_dispose(handle), "dispose of the channel"), 0);
   }
 
-  /** Closes the channel, waits until it is drained, and gives it up. */
+  /**
+   * Closes the channel, waits until it is drained (if there is a receiver, or a ticket for one), and
+   * gives it up.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;
     this.close();
+    const { receiver, receiverTickets } = readStatistics(this.#endpoint);
     // Without a receiver, and without a ticket for one, nobody would ever drain it.
-    await this.drained();
+    if (receiver !== "none" || receiverTickets !== 0) await this.drained();
     this[Symbol.dispose]();
   }
 }

@@ -40,6 +40,15 @@ export interface WritableBatch<Value> {
   [index: number]: Value;
 }
 
+/** Refuses a typed array as the target of values it would change; `elements` is the one that fits. */
+export function checkTarget(out: unknown, elements?: string): void {
+  if (!ArrayBuffer.isView(out)) return;
+  const fitting = elements === undefined ? "an array" : `an array or a ${elements}`;
+  throw new TypeError(
+    `Cannot receive a batch: expected ${fitting}, received a ${out.constructor.name}`,
+  );
+}
+
 /** Slots seen in place. A typed array for numbers, a {@linkcode StructWindow} for structs. */
 export interface Window<Value> {
   /** How many values there are. */

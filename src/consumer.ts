@@ -6,6 +6,7 @@
 
 import { Status } from "../ffi/abi.ts";
 import {
+  checkTarget,
   type Codec,
   type FixedCodec,
   flagPadding,
@@ -15,7 +16,7 @@ import {
   type Window,
   type WritableBatch,
 } from "./codec.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, transferred } from "./endpoint.ts";
 import { errorOf } from "./native.ts";
 import { bindRecords } from "./record.ts";
 
@@ -32,6 +33,7 @@ export abstract class Consumer<Value, Batch> {
   protected released = 0;
   /** Messages taken and not yet given back. */
   protected unsettled = 0;
+  protected isDecoding = false;
   /** Whether the capacity of a ring is a count of bytes. */
   abstract readonly countsBytes: boolean;
   protected readonly endpoint: Endpoint;
@@ -69,6 +71,7 @@ export abstract class Consumer<Value, Batch> {
   }
 
   #next(): number {
+    this.checkNotDecoding();
     while (true) {
       this.settle();
       const { endpoint } = this;
@@ -85,6 +88,12 @@ export abstract class Consumer<Value, Batch> {
     }
   }
 
+  /** Refuses what the code of a layout that is decoding may not do. */
+  protected checkNotDecoding(): void {
+    if (!this.isDecoding) return;
+    throw new Error("Cannot receive: the layout's own decode uses the same receiver");
+  }
+
   /** Gives back what was taken, if it is enough to be worth a call. */
   settleSoon(): void {
     if (this.index - this.released >= this.#settleSlots) this.settle();
@@ -93,7 +102,7 @@ export abstract class Consumer<Value, Batch> {
   /** Gives back what was taken. */
   settle(): void {
     const slots = this.index - this.released;
-    if (slots === 0) return;
+    if (slots === 0 || this.isDecoding) return;
     const { endpoint } = this;
     const answer = endpoint.symbols.millrace_receiver_release(
       endpoint.handle,
@@ -119,7 +128,7 @@ const settleSlotsMax = 64;
 export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   readonly countsBytes = false;
   readonly #codec: FixedCodec<Value, Batch>;
-  readonly #views: unknown[] = [];
+  readonly #rings: { readonly memory: ArrayBuffer; readonly view: unknown }[] = [];
   #view: unknown;
 
   constructor(endpoint: Endpoint, codec: FixedCodec<Value, Batch>) {
@@ -128,7 +137,15 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   }
 
   protected enter(ring: number): void {
-    this.#view = this.#views[ring] ??= this.#codec.bind(this.endpoint.mapRing(ring));
+    const known = this.#rings[ring];
+    if (known !== undefined) {
+      if (known.memory.byteLength === 0) throw transferred();
+      this.#view = known.view;
+      return;
+    }
+    const memory = this.endpoint.mapRing(ring);
+    this.#view = this.#codec.bind(memory);
+    this.#rings[ring] = { memory, view: this.#view };
   }
 
   take(): Value {
@@ -184,7 +201,6 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   readonly #codec: RecordCodec<Value>;
   readonly #views: RecordView[] = [];
   #view: RecordView | undefined;
-  #isDecoding = false;
   /** Where the record taken last begins. */
   #last = 0;
 
@@ -195,6 +211,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
 
   protected enter(ring: number): void {
     const view = this.#views[ring] ??= bindRecords(this.endpoint.mapRing(ring));
+    if (view.memory.byteLength === 0) throw transferred();
     this.#view = view;
     view.textStart = view.textEnd = 0;
     this.#skipPadding(view);
@@ -220,18 +237,16 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
     const { index } = this;
     const length = this.#payloadBytes(view, index);
     const flags = view.u32[index * 2 + 1] as number;
-    if (this.#isDecoding) {
-      throw new Error("Cannot receive: the layout's own decode uses the same receiver");
-    }
+    this.checkNotDecoding();
     // Taken even if it cannot be decoded: a message that throws must not be met for ever.
     this.index = index + 1 + ((length + recordSlotBytes - 1) >>> 3);
     this.#last = index;
     this.unsettled++;
-    this.#isDecoding = true;
+    this.isDecoding = true;
     try {
       return this.#codec.decode(view, (index + 1) * recordSlotBytes, length, flags);
     } finally {
-      this.#isDecoding = false;
+      this.isDecoding = false;
       this.#skipPadding(view);
     }
   }
@@ -243,6 +258,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   }
 
   takeInto(out: WritableBatch<Value>): number {
+    checkTarget(out);
     return this.#takeEach(out.length, (value, index) => {
       out[index] = value;
     });

@@ -7,6 +7,7 @@
 
 import { Bells as bit, type Native, type NativeSymbols, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
+import { MillraceError } from "./errors.ts";
 import { check, errorOf, native } from "./native.ts";
 
 /** What the native library tells about an endpoint it opened. */
@@ -54,6 +55,8 @@ export class Endpoint {
   readonly mailbox: Uint32Array;
   readonly #native: Native;
   readonly #memories: ArrayBuffer[] = [];
+  /** A view of the ring mapped last; its length tells whether the ring is still mapped. */
+  #probe: Uint8Array | undefined;
 
   constructor(info: EndpointInfo, bells: Bells) {
     this.#native = native();
@@ -75,7 +78,16 @@ export class Endpoint {
     check(this.symbols.millrace_endpoint_ring(this.handle, ring, place), "map a ring");
     const memory = this.#native.mapMemory(place[0] as bigint, Number(place[1]));
     this.#memories.push(memory);
+    this.#probe = new Uint8Array(memory);
     return memory;
+  }
+
+  /**
+   * Throws if a program has transferred the ring mapped last away: what is then written and read
+   * through its views is nothing.
+   */
+  checkMemory(): void {
+    if (this.#probe?.length === 0) throw transferred();
   }
 
   orphans(): number {
@@ -101,4 +113,12 @@ export class Endpoint {
     const answer = this.symbols.millrace_endpoint_close(handle);
     if (answer > 0) this.bells.ring(answer, this.info.ring);
   }
+}
+
+/** The error of an endpoint whose memory a program has transferred away. */
+export function transferred(): MillraceError {
+  return new MillraceError(
+    "MEMORY_TRANSFERRED",
+    "Cannot use the channel: the buffer of one of its views was transferred away",
+  );
 }

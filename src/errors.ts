@@ -79,6 +79,14 @@ export class OutOfMemoryError extends MillraceError {
 export class TimeoutError extends MillraceError {
   /** The name of the class. */
   override name = "TimeoutError";
+  /** How many values of a batch had been sent; 0 for other calls. */
+  readonly sent: number;
+
+  /** Makes the error. */
+  constructor(code: string, message: string, sent = 0) {
+    super(code, message);
+    this.sent = sent;
+  }
 }
 
 /** The shared memory holds something it cannot hold (`"CORRUPT_SEGMENT"`). */

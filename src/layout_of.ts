@@ -9,7 +9,7 @@ import { LayoutError } from "./errors.ts";
 import { defineLayout, describe, type Layout, type LayoutSpec, type ScalarName } from "./layout.ts";
 import { bytes, json, utf8 } from "./record.ts";
 import { scalars } from "./scalar.ts";
-import { structCodec } from "./struct.ts";
+import { checkStructSpec, structCodec } from "./struct.ts";
 
 /** The layout of a spec that came with a ticket. */
 export function layoutOf(spec: LayoutSpec): Layout<unknown, unknown> {
@@ -21,6 +21,7 @@ export function layoutOf(spec: LayoutSpec): Layout<unknown, unknown> {
     case "json":
       return json as Layout<unknown, unknown>;
     case "struct":
+      checkStructSpec(spec);
       return defineLayout(spec, structCodec(spec)) as Layout<unknown, unknown>;
     case "custom": {
       const layout = customByName(spec.name);
@@ -34,6 +35,9 @@ export function layoutOf(spec: LayoutSpec): Layout<unknown, unknown> {
       );
     }
     default:
-      return scalars[spec.kind as ScalarName] as Layout<unknown, unknown>;
+      if (Object.hasOwn(scalars, spec.kind)) {
+        return scalars[spec.kind as ScalarName] as Layout<unknown, unknown>;
+      }
+      throw new TypeError(`Cannot find a layout of the kind ${describe(spec.kind)}`);
   }
 }

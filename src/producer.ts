@@ -13,12 +13,6 @@ import { describe } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import { bindRecords } from "./record.ts";
 
-function reentered(): Error {
-  return new Error(
-    "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender",
-  );
-}
-
 /**
  * Puts values into a ring. What has been put becomes visible with `publish()`, all at once.
  *
@@ -72,6 +66,7 @@ export abstract class Producer<Value> {
     const slots = this.index - this.committed;
     if (slots === 0) return true;
     const { endpoint } = this;
+    endpoint.checkMemory();
     const answer = endpoint.symbols.millrace_sender_commit(
       endpoint.handle,
       slots,
@@ -87,6 +82,14 @@ export abstract class Producer<Value> {
     this.publications++;
     if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.ring);
     return true;
+  }
+
+  /** Refuses what the code of a value being written may not do. */
+  protected checkNotWriting(): void {
+    if (!this.isWriting) return;
+    throw new Error(
+      "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender",
+    );
   }
 
   /** Forgets what was put and not published. */
@@ -177,7 +180,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   }
 
   #putGuarded(value: Value): boolean {
-    if (this.isWriting) throw reentered();
+    this.checkNotWriting();
     this.isWriting = true;
     try {
       this.#write(this.#view, this.index, value);
@@ -194,14 +197,18 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   }
 
   putMany(values: ArrayLike<Value>, from: number): number {
+    this.checkNotWriting();
     let put = 0;
     while (from + put < values.length) {
       if (this.index === this.granted && !this.#makeRoom()) break;
       const count = Math.min(values.length - from - put, this.granted - this.index);
-      if (this.isWriting) throw reentered();
       this.isWriting = true;
       try {
         this.#codec.writeMany(this.#view, this.index, values, from + put, count);
+      } catch (error) {
+        // What stands before the run with the bad value is sent; the next call meets it first.
+        if (put === 0) throw error;
+        break;
       } finally {
         this.isWriting = false;
       }
@@ -225,12 +232,14 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
 
   /** Up to `count` free slots in place; undefined when there is none. */
   reserveWindow(count: number): Window<Value> | undefined {
+    this.checkNotWriting();
     if (this.index === this.granted && !this.#makeRoom()) return undefined;
     return this.#codec.window(this.#view, this.index, Math.min(count, this.granted - this.index));
   }
 
   /** Takes `count` slots of the last window as put. */
   commitWindow(count: number): void {
+    this.checkNotWriting();
     this.index += count;
   }
 }
@@ -263,7 +272,7 @@ export class RecordProducer<Value> extends Producer<Value> {
   openChunk(): void {}
 
   put(value: Value): boolean {
-    if (this.isWriting) throw reentered();
+    this.checkNotWriting();
     this.isWriting = true;
     try {
       return this.#put(value);
@@ -324,7 +333,12 @@ export class RecordProducer<Value> extends Producer<Value> {
 
   putMany(values: ArrayLike<Value>, from: number): number {
     let put = 0;
-    while (from + put < values.length && this.put(values[from + put] as Value)) put++;
+    try {
+      while (from + put < values.length && this.put(values[from + put] as Value)) put++;
+    } catch (error) {
+      // What stands before the bad value is sent; the next call meets it first.
+      if (put === 0) throw error;
+    }
     return put;
   }
 
@@ -342,6 +356,7 @@ export class RecordProducer<Value> extends Producer<Value> {
 
   /** `payloadBytes` free bytes in place, for a payload; undefined when there is no room. */
   reserveBytes(payloadBytes: number): Uint8Array | undefined {
+    this.checkNotWriting();
     const slots = this.slotsOf(payloadBytes);
     if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) {
       return undefined;
@@ -352,6 +367,7 @@ export class RecordProducer<Value> extends Producer<Value> {
 
   /** Takes the first `payloadBytes` of the last reserved bytes as a message. */
   commitBytes(payloadBytes: number): void {
+    this.checkNotWriting();
     this.#view.flags = 0;
     this.#finishRecord(payloadBytes);
   }

@@ -22,22 +22,37 @@ const messageCharactersMax = 128;
  */
 export function encodeReason(reason: unknown): Uint8Array {
   const encoder = new TextEncoder();
-  const encoded = encoder.encode(JSON.stringify(describeReason(reason)));
-  if (encoded.length <= Limits.reasonBytes) return encoded;
-  const text = String(reason).slice(0, messageCharactersMax);
-  return encoder.encode(JSON.stringify({ value: text }));
+  let encoded = encoder.encode(JSON.stringify(describeReason(reason)));
+  if (encoded.length > Limits.reasonBytes) {
+    encoded = encoder.encode(
+      JSON.stringify({ value: toText(reason).slice(0, messageCharactersMax) }),
+    );
+  }
+  return encoded;
 }
 
-function describeReason(reason: unknown): { error: [string, string] } | { value: unknown } {
-  if (reason instanceof Error) {
-    const { name, message } = reason;
-    return { error: [name.slice(0, messageCharactersMax), message.slice(0, messageCharactersMax)] };
-  }
+/** Text for any value: a reason that cannot be turned into a string must not keep a close back. */
+function toText(reason: unknown): string {
   try {
-    const text = JSON.stringify(reason);
-    return { value: text === undefined ? String(reason) : JSON.parse(text) };
+    return String(reason);
   } catch {
-    return { value: String(reason) };
+    return "a reason that cannot be shown";
+  }
+}
+
+function describeReason(reason: unknown): { error: [string, string] } | { value?: unknown } {
+  try {
+    if (reason === undefined) return {};
+    if (reason instanceof Error) {
+      const [name, message] = [toText(reason.name), toText(reason.message)];
+      return {
+        error: [name.slice(0, messageCharactersMax), message.slice(0, messageCharactersMax)],
+      };
+    }
+    const text = JSON.stringify(reason);
+    return { value: text === undefined ? toText(reason) : JSON.parse(text) };
+  } catch {
+    return { value: toText(reason) };
   }
 }
 

@@ -11,13 +11,12 @@ import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./co
 import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
-import { layoutOf } from "./layout_of.ts";
 import { checkCount } from "./producer.ts";
 import { readReason } from "./reason.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readStatistics } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
-import { checkTicket, isConsistent, type ReceiverTicket } from "./ticket.ts";
+import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import type { Window } from "./codec.ts";
@@ -79,6 +78,11 @@ const batchMax = 4096;
  */
 export class Receiver<Value, Batch = Value[]>
   implements AsyncIterable<Value>, Disposable, AsyncDisposable {
+  /**
+   * A symbol, which `postMessage` refuses to clone, with this as its message: an endpoint cannot be
+   * posted; post a ticket.
+   */
+  readonly confined: symbol = Symbol("a Receiver belongs to its thread: post a ticket");
   readonly #endpoint: Endpoint;
   readonly #consumer: FixedConsumer<Value, Batch> | RecordConsumer<Value>;
   readonly #wait: WaitStrategy;
@@ -133,7 +137,7 @@ export class Receiver<Value, Batch = Value[]>
   ): Receiver<Value, Batch> {
     const checked = checkTicket(ticket, "receiver");
     // Before the right is used up: the layout may still have to be registered.
-    const layout = layoutOf(checked.layout) as Layout<Value, Batch>;
+    const layout = layoutOfTicket<Value, Batch>(checked);
     const codec = codecOf(layout);
     const bells = new Bells(checked.bells);
     const info = openInfo(
@@ -178,10 +182,8 @@ export class Receiver<Value, Batch = Value[]>
    */
   tryReceive(): ReceiveResult<Value> {
     this.#checkFree();
-    // Those who wait come first.
-    if (this.#pending.length !== 0 && !this.#servePending()) return emptyResult;
     const consumer = this.#consumer;
-    const there = consumer.poll();
+    const there = this.#poll();
     if (there > 0) {
       const value = consumer.take();
       consumer.settle();
@@ -201,17 +203,15 @@ export class Receiver<Value, Batch = Value[]>
   receive(options?: ReceiveOptions): Promise<Value> {
     try {
       this.#checkFree();
-      if (this.#pending.length === 0) {
-        const there = this.#consumer.poll();
-        if (there > 0) {
-          const value = this.#consumer.take();
-          this.#consumer.settle();
-          return Promise.resolve(value);
-        }
-        if (there === ended) {
-          this.#end();
-          return Promise.reject(this.#endError());
-        }
+      const there = this.#poll();
+      if (there > 0) {
+        const value = this.#consumer.take();
+        this.#consumer.settle();
+        return Promise.resolve(value);
+      }
+      if (there === ended) {
+        this.#end();
+        return Promise.reject(this.#endError());
       }
       const { promise, resolve, reject } = Promise.withResolvers<Value>();
       this.#enqueue(
@@ -231,7 +231,7 @@ export class Receiver<Value, Batch = Value[]>
   ready(options?: ReceiveOptions): Promise<boolean> {
     try {
       this.#checkFree();
-      const there = this.#consumer.poll();
+      const there = this.#poll();
       if (there > 0) return resolvedTrue;
       if (there === ended) {
         this.#end();
@@ -323,8 +323,18 @@ export class Receiver<Value, Batch = Value[]>
 
   /** What a receive that finds the channel ended throws: the reason of its close, if there was one. */
   #endError(): unknown {
-    return readReason(this.#endpoint)?.reason ??
-      new ChannelClosedError("CHANNEL_CLOSED", "Cannot receive: the channel is closed and drained");
+    const closing = readReason(this.#endpoint);
+    if (closing !== undefined) return closing.reason;
+    return new ChannelClosedError(
+      "CHANNEL_CLOSED",
+      "Cannot receive: the channel is closed and drained",
+    );
+  }
+
+  /** Looks what is there, for whoever does not wait: those who do come first. */
+  #poll(): number {
+    if (this.#pending.length !== 0 && !this.#servePending()) return 0;
+    return this.#consumer.poll();
   }
 
   #checkOpen(): void {
@@ -380,6 +390,9 @@ export class Receiver<Value, Batch = Value[]>
   receiveBatch(target: WritableBatch<Value>): number;
   receiveBatch(target: number | WritableBatch<Value>): Batch | number {
     this.#checkFree();
+    if (this.#pending.length !== 0 && !this.#servePending()) {
+      return typeof target === "number" ? this.#consumer.takeBatch(0) as Batch : 0;
+    }
     if (typeof target === "number") {
       return this.#consumer.takeBatch(checkCount("receive a batch", "target", target, 1)) as Batch;
     }
@@ -395,13 +408,14 @@ export class Receiver<Value, Batch = Value[]>
 
   /** Values until the channel is closed and drained; throws the reason it was closed with, if any. */
   [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
+    let isFinished = false;
     const finish = () => Promise.resolve({ done: true, value: undefined } as const);
     return {
       next: () => {
         try {
           this.#checkFree();
-          const there = this.#pending.length === 0 ? this.#consumer.poll() : 0;
-          if (there > 0) {
+          if (isFinished) return finish();
+          if (this.#poll() > 0) {
             const value = this.#consumer.take();
             this.#consumer.settleSoon();
             this.#settleThisTurn();
@@ -413,6 +427,7 @@ export class Receiver<Value, Batch = Value[]>
         return this.#nextOrEnd();
       },
       return: () => {
+        isFinished = true;
         if (this.#endpoint.handle !== 0) this.#consumer.settle();
         return finish();
       },
@@ -471,7 +486,7 @@ export class Receiver<Value, Batch = Value[]>
    */
   readable(): Readable<Value, Batch> | undefined {
     this.#checkFree();
-    const there = this.#consumer.poll();
+    const there = this.#poll();
     if (there === ended) this.#end();
     if (there <= 0) return undefined;
     const { view, messages } = this.#consumer.window();
@@ -512,7 +527,7 @@ export class Receiver<Value, Batch = Value[]>
     const consumer = this.#consumer;
     let count = 0;
     try {
-      while (consumer.poll() > 0) {
+      while (this.#poll() > 0) {
         // handle() may close this receiver.
         handle(consumer.take());
         count++;

@@ -189,7 +189,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     try {
       return await this.#source.ready(this.#stopWaiting.signal);
     } catch (error) {
-      if (error === stopped) return true;
+      // Stopped, or the receiver was closed: the loop looks which.
+      if (error === stopped || this.#source.endpoint.handle === 0) return true;
       throw error;
     }
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { FixedCodec, WritableBatch } from "./codec.ts";
+import { checkTarget, type FixedCodec, type WritableBatch } from "./codec.ts";
 import { defineLayout, describe, type Layout, type ScalarName } from "./layout.ts";
 
 /** A typed array as the codecs below need it. */
@@ -18,6 +18,7 @@ interface NumberArray<Value> extends WritableBatch<Value> {
 
 interface NumberArrayConstructor<Value, Batch> {
   readonly BYTES_PER_ELEMENT: number;
+  readonly name: string;
   readonly prototype: Batch;
   new (memory: ArrayBuffer | number): Batch & NumberArray<Value>;
 }
@@ -68,6 +69,7 @@ function scalarCodec<Value, Batch extends object>(
         out.set(view.subarray(slot, slot + count), at);
         return;
       }
+      checkTarget(out, Elements.name);
       for (let index = 0; index < count; index++) out[at + index] = view[slot + index] as Value;
     },
     join(batches) {
@@ -126,25 +128,31 @@ function define<Value, Batch extends object>(
 
 /** Unsigned 8-bit integers. */
 export const u8: Layout<number, Uint8Array> = define("u8", Uint8Array, (view, slot, value) => {
-  if ((value & 0xff) !== value) throw rejected("u8", ranges.u8, value);
+  if (typeof value !== "number" || (value & 0xff) !== value) throw rejected("u8", ranges.u8, value);
   view[slot] = value;
 });
 
 /** Signed 8-bit integers. */
 export const i8: Layout<number, Int8Array> = define("i8", Int8Array, (view, slot, value) => {
-  if (((value << 24) >> 24) !== value) throw rejected("i8", ranges.i8, value);
+  if (typeof value !== "number" || ((value << 24) >> 24) !== value) {
+    throw rejected("i8", ranges.i8, value);
+  }
   view[slot] = value;
 });
 
 /** Unsigned 16-bit integers. */
 export const u16: Layout<number, Uint16Array> = define("u16", Uint16Array, (view, slot, value) => {
-  if ((value & 0xffff) !== value) throw rejected("u16", ranges.u16, value);
+  if (typeof value !== "number" || (value & 0xffff) !== value) {
+    throw rejected("u16", ranges.u16, value);
+  }
   view[slot] = value;
 });
 
 /** Signed 16-bit integers. */
 export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, slot, value) => {
-  if (((value << 16) >> 16) !== value) throw rejected("i16", ranges.i16, value);
+  if (typeof value !== "number" || ((value << 16) >> 16) !== value) {
+    throw rejected("i16", ranges.i16, value);
+  }
   view[slot] = value;
 });
 
@@ -164,13 +172,15 @@ export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, 
  * ```
  */
 export const u32: Layout<number, Uint32Array> = define("u32", Uint32Array, (view, slot, value) => {
-  if ((value >>> 0) !== value) throw rejected("u32", ranges.u32, value);
+  if (typeof value !== "number" || (value >>> 0) !== value) {
+    throw rejected("u32", ranges.u32, value);
+  }
   view[slot] = value;
 });
 
 /** Signed 32-bit integers. */
 export const i32: Layout<number, Int32Array> = define("i32", Int32Array, (view, slot, value) => {
-  if ((value | 0) !== value) throw rejected("i32", ranges.i32, value);
+  if (typeof value !== "number" || (value | 0) !== value) throw rejected("i32", ranges.i32, value);
   view[slot] = value;
 });
 

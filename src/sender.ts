@@ -8,9 +8,8 @@ import { Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
-import { ChannelClosedError, TicketError } from "./errors.ts";
+import { ChannelClosedError, TicketError, TimeoutError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
-import { layoutOf } from "./layout_of.ts";
 import {
   checkCount,
   type Checkpoint,
@@ -18,7 +17,7 @@ import {
   producerOf,
   type RecordProducer,
 } from "./producer.ts";
-import { checkTicket, isConsistent, type SenderTicket } from "./ticket.ts";
+import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import { Writer, type WriterOptions } from "./writer.ts";
@@ -64,6 +63,11 @@ export const makeSender = Symbol("makeSender");
  * @typeParam Batch What a batch of values is received as.
  */
 export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposable {
+  /**
+   * A symbol, which `postMessage` refuses to clone, with this as its message: an endpoint cannot be
+   * posted; post a ticket.
+   */
+  readonly confined: symbol = Symbol("a Sender belongs to its thread: post a ticket");
   readonly #endpoint: Endpoint;
   readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
   readonly #wait: WaitStrategy;
@@ -120,7 +124,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   static open<Value, Batch = Value[]>(ticket: SenderTicket<Value, Batch>): Sender<Value, Batch> {
     const checked = checkTicket(ticket, "sender");
     // Before the right is used up: the layout may still have to be registered.
-    const layout = layoutOf(checked.layout) as Layout<Value, Batch>;
+    const layout = layoutOfTicket<Value, Batch>(checked);
     const codec = codecOf(layout);
     const bells = new Bells(checked.bells);
     const info = openInfo(
@@ -209,6 +213,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       const slots = producer instanceof FixedProducer
         ? 1
         : producer.slotsOf(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
+      if (this.#pending.length === 0 && this.#hasRoom(slots)) return resolved;
       return this.#enqueue({ hasValue: false, value: undefined, slots }, options?.signal);
     } catch (error) {
       return Promise.reject(error);
@@ -318,13 +323,16 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @returns How many were sent; 0 when the ring is full.
    * @throws {ChannelClosedError} If the channel is closed; `value` is what was not sent.
    * @throws {TypeError} If `values` is not an array or typed array, or a value has the wrong type.
-   * @throws {RangeError} If a value is outside the layout's range. Of this batch nothing is sent
-   *   then, or only a first part that filled the ring up to its end.
+   * @throws {RangeError} If a value is outside the layout's range. When a call throws one of these
+   *   nothing of it was sent; a bad value further behind ends the call before it, and the next call,
+   *   from there on, throws.
    */
   sendBatch(values: ArrayLike<Value>, from = 0): number {
     checkBatch(values);
     checkCount("send a batch", "from", from, 0);
-    if (this.#endpoint.handle === 0) throw this.#closedError(values);
+    if (this.#endpoint.handle === 0) {
+      throw this.#closedError(Array.prototype.slice.call(values, from));
+    }
     if (this.#pending.length !== 0 && !this.#sendPending()) return 0;
     const producer = this.#producer;
     const before = producer.checkpoint();
@@ -332,6 +340,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     try {
       put = producer.putMany(values, from);
     } catch (error) {
+      // A value in the first run was bad: of this batch nothing is sent.
       producer.rollBack(before);
       throw error;
     }
@@ -364,15 +373,24 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   /**
    * Sends all of `values`, blocking this thread while there is no room.
    *
-   * @throws {TimeoutError} If the time is up; its message says how many were sent.
+   * @throws {TimeoutError} If the time is up; `sent` says how many were sent.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
    */
   sendAllSync(values: ArrayLike<Value>, options?: WaitOptions): void {
     let sent = 0;
-    this.#block(options, "send all", () => {
-      sent += this.sendBatch(values, sent);
-      return sent === values.length;
-    });
+    try {
+      this.#block(options, "send all", () => {
+        sent += this.sendBatch(values, sent);
+        return sent === values.length;
+      });
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error;
+      throw new TimeoutError(
+        error.code,
+        `${error.message}; sent ${sent} of ${values.length}`,
+        sent,
+      );
+    }
   }
 
   /**
@@ -431,7 +449,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *
    * @throws {RangeError} If `count` is more than was reserved, nothing was, or something else was
    *   sent since.
-   * @throws {ChannelClosedError} If the channel was closed meanwhile.
+   * @throws {ChannelClosedError} If the channel was closed meanwhile; `value` is an array of what was
+   *   not sent.
    */
   commit(count: number = this.#reserved?.length ?? 0): void {
     checkCount("commit", "count", count, 0);
@@ -448,8 +467,9 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (producer instanceof FixedProducer) producer.commitWindow(count);
     else producer.commitBytes(count);
     if (producer.publish()) return;
+    const unsent = producer.pendingValues();
     producer.discard();
-    throw this.#closedError();
+    throw this.#closedError(unsent);
   }
 
   /**
@@ -458,7 +478,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   toWritableStream(): WritableStream<Value> {
     return new WritableStream<Value>({
-      write: (value) => this.send(value),
+      write: (value, { signal }) => this.send(value, { signal }),
       close: () => this.close(),
       abort: () => this.close(),
     });

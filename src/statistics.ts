@@ -30,6 +30,8 @@ export interface Statistics {
   readonly senders: number;
   /** Senders open, and tickets for senders that have not been used. */
   readonly senderReferences: number;
+  /** Tickets for the receiver that have not been used. */
+  readonly receiverTickets: number;
   /** Whether the receiver has not been opened, is open, or is gone. */
   readonly receiver: "none" | "open" | "gone";
   /** Why the channel is closed; `"open"` when it is not. */
@@ -61,6 +63,7 @@ export function readStatistics(endpoint: Endpoint): Statistics {
     receiverState = 0,
     drained = 0,
     senderReferences = 0,
+    receiverTickets = 0,
   ] = Array.from(words, Number);
   return {
     sent,
@@ -74,6 +77,7 @@ export function readStatistics(endpoint: Endpoint): Statistics {
     timesSlept,
     senders,
     senderReferences,
+    receiverTickets,
     receiver: receiverStates[receiverState] ?? "gone",
     closed: closeStates[closeState] ?? "closed",
     drained: drained !== 0,

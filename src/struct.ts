@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { FixedCodec, Window } from "./codec.ts";
+import { checkTarget, type FixedCodec, type Window } from "./codec.ts";
 import {
   defineLayout,
   describe,
@@ -171,12 +171,12 @@ function rejectField(type: ScalarName, path: string, value: unknown): never {
 
 /** The condition, in source form, under which `value` is not of a type. */
 const misfits: Record<ScalarName, string> = {
-  u8: "(value & 0xff) !== value",
-  i8: "((value << 24) >> 24) !== value",
-  u16: "(value & 0xffff) !== value",
-  i16: "((value << 16) >> 16) !== value",
-  u32: "(value >>> 0) !== value",
-  i32: "(value | 0) !== value",
+  u8: "typeof value !== 'number' || (value & 0xff) !== value",
+  i8: "typeof value !== 'number' || ((value << 24) >> 24) !== value",
+  u16: "typeof value !== 'number' || (value & 0xffff) !== value",
+  i16: "typeof value !== 'number' || ((value << 16) >> 16) !== value",
+  u32: "typeof value !== 'number' || (value >>> 0) !== value",
+  i32: "typeof value !== 'number' || (value | 0) !== value",
   f32: "!fits('f32', value)",
   f64: "typeof value !== 'number'",
   u64: "!fits('u64', value)",
@@ -280,6 +280,32 @@ function access(layout: Plan, spec: StructSpec): Access {
   }
 }
 
+/** Checks what may come from a user, or from a ticket that was tampered with. */
+export function checkStructSpec({ fields }: StructSpec): void {
+  if (!Array.isArray(fields) || fields.length === 0 || fields.length > fieldsMax) {
+    throw new RangeError(
+      `Cannot make a struct: expected 1 to ${fieldsMax} fields, received ${
+        Array.isArray(fields) ? fields.length : describe(fields)
+      }`,
+    );
+  }
+  for (const [name, spec] of fields) {
+    // In an object literal this name would set the prototype instead of a field.
+    if (typeof name !== "string" || name === "__proto__") {
+      throw new TypeError(`Cannot make a struct: a field may not be named ${describe(name)}`);
+    }
+    if (spec?.kind === "struct") {
+      checkStructSpec(spec);
+    } else if (!Object.hasOwn(scalars, spec?.kind ?? "")) {
+      throw new TypeError(
+        `Cannot make a struct: field ${name} must have a scalar or struct layout, received ${
+          describe(spec?.kind ?? spec)
+        }`,
+      );
+    }
+  }
+}
+
 /** The codec of a struct. */
 export function structCodec(spec: StructSpec): FixedCodec<object, object[], StructView> {
   const layout = plan(spec);
@@ -307,6 +333,7 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
       return values;
     },
     readInto(view, slot, count, out, at) {
+      checkTarget(out);
       for (let index = 0; index < count; index++) out[at + index] = read(view, slot + index);
     },
     join: (batches) => batches.flat(),
@@ -350,26 +377,8 @@ export function struct<const Fields extends StructFields>(
       `Cannot make a struct: expected an object of layouts, received ${describe(fields)}`,
     );
   }
-  const entries = Object.entries(fields).map(([name, layout]) => {
-    const spec: LayoutSpec | undefined = layout?.spec;
-    const isFixed = spec?.kind === "struct" || Object.hasOwn(scalars, spec?.kind ?? "");
-    if (!isFixed) {
-      throw new TypeError(
-        `Cannot make a struct: field ${name} must have a scalar or struct layout, ` +
-          `received ${spec ? spec.kind : describe(layout)}`,
-      );
-    }
-    // In an object literal this name would set the prototype instead of a field.
-    if (name === "__proto__") {
-      throw new TypeError("Cannot make a struct: a field may not be named __proto__");
-    }
-    return [name, spec] as const;
-  });
-  if (entries.length === 0 || entries.length > fieldsMax) {
-    throw new RangeError(
-      `Cannot make a struct: expected 1 to ${fieldsMax} fields, received ${entries.length}`,
-    );
-  }
-  const spec: StructSpec = { kind: "struct", fields: entries };
+  const entries = Object.entries(fields).map(([name, layout]) => [name, layout?.spec] as const);
+  const spec = { kind: "struct", fields: entries } as StructSpec;
+  checkStructSpec(spec);
   return defineLayout(spec, structCodec(spec)) as unknown as Layout<StructValue<Fields>>;
 }

@@ -32,7 +32,7 @@ export function encodeText(view: RecordView, offset: number, room: number, text:
   return written;
 }
 
-/** A call of `encodeInto` takes 80 ns in Deno before the first character, this loop 1.5 a character. */
+/** In Deno `encodeInto` takes 80 ns before the first character; this loop, 1.5 ns a character. */
 const encodedHereMax = 32;
 
 function encodeInDeno(u8: Uint8Array, offset: number, room: number, text: string): number {
@@ -58,7 +58,7 @@ function encodeInDeno(u8: Uint8Array, offset: number, room: number, text: string
   return end - offset;
 }
 
-/** Deno's `utf8Write` does the same behind more checks: 150 ns against 100. Bun's is native: 25. */
+/** Deno's `utf8Write` does the same behind more checks: 110 ns against 80. Bun's is native: 16. */
 function encodeInto(u8: Uint8Array, offset: number, room: number, text: string): number {
   return encoder.encodeInto(text, u8.subarray(offset, offset + room)).written;
 }
@@ -86,9 +86,9 @@ const decodedAheadMax = 2048;
 const aheadFactor = 8;
 
 /**
- * In V8 a substring is a reference into the whole: 12 ns, where a `latin1Slice` takes 50. So one
- * `latin1Slice` decodes the records that follow as well, headers and all. (JavaScriptCore makes a
- * substring no faster than a `latin1Slice`.)
+ * In V8 a substring is a reference into the whole. So one `latin1Slice` decodes the records that
+ * follow as well, headers and all: 25 ns a text, where a `latin1Slice` of its own takes 45.
+ * (JavaScriptCore makes a substring hardly faster than a `latin1Slice`.)
  *
  * The price is that a text kept keeps what was decoded with it. So a text is only cut from a whole
  * of at most 16 times its own length, or 512 bytes (half of that when all are as long as it).

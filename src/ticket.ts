@@ -6,8 +6,9 @@
 
 import { Limits, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
-import { TicketError } from "./errors.ts";
-import { describe, type LayoutSpec } from "./layout.ts";
+import { LayoutError, TicketError } from "./errors.ts";
+import { describe, type Layout, type LayoutSpec } from "./layout.ts";
+import { layoutOf } from "./layout_of.ts";
 import type { PollBudget } from "./waiter.ts";
 import type { WaitStrategy } from "./wait_strategy.ts";
 
@@ -68,6 +69,19 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     );
   }
   return ticket as Ticket;
+}
+
+/** The layout a ticket carries; one that no channel can have means that it was altered. */
+export function layoutOfTicket<Value, Batch>(
+  ticket: Ticket,
+): Layout<Value, Batch> {
+  try {
+    return layoutOf(ticket.layout) as Layout<Value, Batch>;
+  } catch (cause) {
+    if (cause instanceof LayoutError) throw cause;
+    const message = `Cannot open a ${ticket.millrace}: the ticket was altered`;
+    throw new TicketError("TICKET_FORGED", message, { cause });
+  }
 }
 
 /** Whether a ticket's plain parts agree with the channel its right is for. */

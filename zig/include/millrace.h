@@ -107,6 +107,7 @@ typedef struct millrace_statistics {
     uint64_t receiver_state; /* 0 none yet, 1 open, 2 gone */
     uint64_t drained;
     uint64_t sender_references; /* open senders and outstanding sender tickets */
+    uint64_t receiver_tickets;  /* outstanding tickets for the receiver */
 } millrace_statistics;
 
 uint32_t millrace_abi_version(void);
@@ -123,7 +124,7 @@ int32_t millrace_channel_dispose(uint32_t channel);
 int32_t millrace_channel_arm_drain(uint32_t channel);
 
 int32_t millrace_ticket_issue(uint32_t channel, uint32_t role, millrace_ticket *ticket);
-int32_t millrace_ticket_revoke(const millrace_ticket *ticket);
+int32_t millrace_ticket_revoke(uint32_t channel, const millrace_ticket *ticket);
 
 /* Opens an endpoint, by ticket or on a channel of this thread; answers its handle. */
 int32_t millrace_endpoint_open(const millrace_ticket *ticket, uint32_t role, millrace_endpoint_info *info);

@@ -126,8 +126,8 @@ export fn millrace_ticket_issue(channel: u32, role: u32, ticket: *Ticket) i32 {
     return 0;
 }
 
-export fn millrace_ticket_revoke(ticket: *const Ticket) i32 {
-    return bellsNumber(endpoint.revokeTicket(ticket.*) catch |err| return Status.of(err));
+export fn millrace_ticket_revoke(channel: u32, ticket: *const Ticket) i32 {
+    return bellsNumber(endpoint.revokeTicket(channel, ticket.*) catch |err| return Status.of(err));
 }
 
 export fn millrace_endpoint_open(ticket: *const Ticket, role: u32, info: *EndpointInfo) i32 {

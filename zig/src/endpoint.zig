@@ -285,14 +285,19 @@ pub fn issueTicket(handle: u32, role: Role) Error!Ticket {
         role == .sender) return error.ChannelClosed;
     const ticket = try ticket_module.issue(channel.id, role);
     channel.references += 1;
-    if (role == .sender) addSenderReference(channel);
+    switch (role) {
+        .sender => addSenderReference(channel),
+        .receiver => _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst),
+    }
     return ticket;
 }
 
-/// Takes an unused ticket back. Returns the bells to ring.
-pub fn revokeTicket(ticket: Ticket) Error!mpsc.Bells {
+/// Takes an unused ticket of a channel back. Returns the bells to ring.
+pub fn revokeTicket(handle: u32, ticket: Ticket) Error!mpsc.Bells {
     mutex.lock();
     defer mutex.unlock();
+    const slot = try find(handle);
+    if (ticket.channel != slot.channel.id) return error.TicketForged;
     const channel = try redeem(ticket, null);
     const has_ended = ticket.role() == .sender and dropSenderReference(channel, .can_ring);
     dereference(channel);
@@ -304,6 +309,7 @@ fn redeem(ticket: Ticket, role: ?Role) Error!*Channel {
     if (role) |wanted| if (ticket.role() != wanted) return error.TicketRole;
     const channel = channels.get(ticket.channel) orelse return error.TicketFreed;
     if (!ticket_module.take(ticket)) return error.TicketUsed;
+    if (ticket.role() == .receiver) _ = channel.segment.control().receiver_tickets.fetchSub(1, .seq_cst);
     return channel;
 }
 
@@ -311,12 +317,23 @@ pub fn openEndpoint(ticket: Ticket, role: Role) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const channel = try redeem(ticket, role);
-    // The ticket's references pass to the endpoint; on failure they are gone with the ticket.
-    defer dereference(channel);
-    errdefer if (role == .sender) {
-        _ = dropSenderReference(channel, .can_ring);
-    };
-    return openOn(channel, role);
+    if (openOn(channel, role)) |slot| {
+        // The ticket's sender reference passes to the endpoint.
+        dereference(channel);
+        return slot;
+    } else |err| switch (err) {
+        // What is full now may have room later: the ticket stays as good as it was.
+        error.TooManySenders, error.TooManyEndpoints, error.OutOfMemory => {
+            try ticket_module.restore(ticket);
+            if (role == .receiver) _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
+            return err;
+        },
+        else => {
+            if (role == .sender) _ = dropSenderReference(channel, .can_ring);
+            dereference(channel);
+            return err;
+        },
+    }
 }
 
 /// Opens an endpoint on a channel this thread holds a handle of.

@@ -395,6 +395,7 @@ pub const Statistics = extern struct {
     receiver_state: u64 = 0,
     drained: u64 = 0,
     sender_references: u64 = 0,
+    receiver_tickets: u64 = 0,
 };
 
 pub fn statistics(segment: Segment) Statistics {
@@ -404,6 +405,7 @@ pub fn statistics(segment: Segment) Statistics {
         .receiver_state = control.receiver_state.load(.acquire),
         .drained = @intFromBool(isDrained(segment)),
         .sender_references = control.sender_references.load(.acquire),
+        .receiver_tickets = control.receiver_tickets.load(.acquire),
     };
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);

@@ -64,6 +64,8 @@ pub const Control = extern struct {
     reason_bytes: std.atomic.Value(u32),
     /// Rings below it have been claimed at some time; those above were never touched.
     rings_used: std.atomic.Value(u32),
+    /// Outstanding tickets for the receiver.
+    receiver_tickets: std.atomic.Value(u32),
 
     receiver_wait: bell.WaitWord align(line_bytes),
     drain_wait: bell.WaitWord,

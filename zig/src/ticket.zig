@@ -79,6 +79,11 @@ pub fn take(ticket: Ticket) bool {
     return outstanding.remove(ticket.serial_and_role);
 }
 
+/// Makes a ticket that was taken outstanding again.
+pub fn restore(ticket: Ticket) error{OutOfMemory}!void {
+    try outstanding.put(allocator, ticket.serial_and_role, ticket.channel);
+}
+
 pub const Revoked = struct { senders: u32 = 0, receivers: u32 = 0 };
 
 /// Revokes every outstanding ticket of a channel.
