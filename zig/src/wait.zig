@@ -24,25 +24,17 @@ pub const Strategy = enum(u32) {
     }
 };
 
-/// Exponential backoff in the style of crossbeam-utils: spin a power of two times, then yield.
+/// Exponential backoff in the style of crossbeam-utils: every look waits twice as long as the one
+/// before, up to a bound, so that a short wait is met at once and a longer one leaves the memory bus
+/// and a sibling hardware thread alone.
 pub const Backoff = struct {
     step: u5 = 0,
 
-    const spin_steps = 6;
-    const yield_steps = 10;
+    const step_max = 4;
 
-    pub fn snooze(self: *Backoff) void {
-        if (self.step <= spin_steps) {
-            for (0..@as(u32, 1) << self.step) |_| std.atomic.spinLoopHint();
-        } else {
-            os.yieldThread();
-        }
-        if (self.step <= yield_steps) self.step += 1;
-    }
-
-    /// True once snoozing no longer helps and blocking would.
-    pub fn isCompleted(self: *const Backoff) bool {
-        return self.step > yield_steps;
+    pub inline fn spin(self: *Backoff) void {
+        for (0..@as(u32, 1) << self.step) |_| std.atomic.spinLoopHint();
+        if (self.step < step_max) self.step += 1;
     }
 };
 
@@ -51,7 +43,7 @@ const sleep_between_looks_ns = 50 * std.time.ns_per_us;
 const spin_phase_ns = 20 * std.time.ns_per_us;
 /// And how long it yields before it blocks: about what blocking and waking would cost.
 const yield_phase_ns = 60 * std.time.ns_per_us;
-const looks_between_clock_reads = 32;
+const looks_between_clock_reads = 8;
 
 /// Waits until `condition.holds()`, at most `timeout_ns`. Returns whether it holds.
 ///
@@ -69,24 +61,28 @@ pub fn wait(
     const start = os.now();
     const deadline = start +| timeout_ns;
     return switch (strategy) {
-        .spin => poll(deadline, condition, std.atomic.spinLoopHint),
-        .yield => poll(deadline, condition, os.yieldThread),
-        .sleep => poll(deadline, condition, sleepBetweenLooks),
+        .spin => poll(deadline, condition, .spin),
+        .yield => poll(deadline, condition, .yield),
+        .sleep => poll(deadline, condition, .sleep),
         .block, .timed => block(deadline, word, condition, slept),
-        .phased => poll(@min(deadline, start + spin_phase_ns), condition, std.atomic.spinLoopHint) or
-            poll(@min(deadline, start + spin_phase_ns + yield_phase_ns), condition, os.yieldThread) or
+        .phased => poll(@min(deadline, start + spin_phase_ns), condition, .back_off) or
+            poll(@min(deadline, start + spin_phase_ns + yield_phase_ns), condition, .yield) or
             block(deadline, word, condition, slept),
     };
 }
 
-fn sleepBetweenLooks() void {
-    os.sleep(sleep_between_looks_ns);
-}
+const Pause = enum { spin, back_off, yield, sleep };
 
-inline fn poll(deadline: u64, condition: anytype, comptime relax: anytype) bool {
+inline fn poll(deadline: u64, condition: anytype, comptime pause: Pause) bool {
+    var backoff: Backoff = .{};
     while (true) {
         for (0..looks_between_clock_reads) |_| {
-            relax();
+            switch (pause) {
+                .spin => std.atomic.spinLoopHint(),
+                .back_off => backoff.spin(),
+                .yield => os.yieldThread(),
+                .sleep => os.sleep(sleep_between_looks_ns),
+            }
             if (condition.holds()) return true;
         }
         if (os.now() >= deadline) return false;
