@@ -318,13 +318,14 @@ function slotsOf(capacity: number | undefined, isRecords: boolean, slotBytes: nu
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { mpsc, u32 } from "millrace";
  *
  * using channel = mpsc(u32, { capacity: 1024 });
  * const receiver = channel.receiver();
  * const sender = channel.sender();
  * await sender.send(7);
- * console.assert((await receiver.receive()) === 7);
+ * assert((await receiver.receive()) === 7);
  * ```
  *
  * @example A Worker that sends

@@ -29,6 +29,7 @@ const registered = new Map<string, Layout<unknown>>();
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { custom, mpsc } from "millrace";
  *
  * const date = custom<Date>({
@@ -40,7 +41,7 @@ const registered = new Map<string, Layout<unknown>>();
  * const sender = channel.sender();
  * const receiver = channel.receiver();
  * sender.trySend(new Date(0));
- * console.assert((await receiver.receive()).getTime() === 0);
+ * assert((await receiver.receive()).getTime() === 0);
  * ```
  *
  * @throws {TypeError} If the name is not a non-empty string or a function is missing.

@@ -17,13 +17,14 @@ export { LibraryError, MillraceError, UnsupportedPlatformError };
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { ChannelClosedError, mpsc, u32 } from "millrace";
  *
  * using channel = mpsc(u32, { capacity: 8 });
  * const sender = channel.sender();
  * channel.close();
  * const error = await sender.send(7).catch((error) => error);
- * console.assert(error instanceof ChannelClosedError && error.value === 7);
+ * assert(error instanceof ChannelClosedError && error.value === 7);
  * ```
  */
 export class ChannelClosedError extends MillraceError {

@@ -60,6 +60,7 @@ const batchMax = 4096;
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { mpsc, u32 } from "millrace";
  *
  * using channel = mpsc(u32, { capacity: 8 });
@@ -70,7 +71,7 @@ const batchMax = 4096;
  * } // the last sender is gone: the channel ends once drained
  * let sum = 0;
  * for await (const value of receiver) sum += value;
- * console.assert(sum === 6);
+ * assert(sum === 6);
  * ```
  *
  * @typeParam Value What is received.
@@ -547,6 +548,7 @@ export class Receiver<Value, Batch = Value[]>
    *
    * @example
    * ```ts
+   * import assert from "node:assert/strict";
    * import { mpsc, u32 } from "millrace";
    *
    * using channel = mpsc(u32, { capacity: 8 });
@@ -557,7 +559,7 @@ export class Receiver<Value, Batch = Value[]>
    * });
    * sender.sendBatch([1, 2, 3]);
    * await loop.stop(); // after what had been sent is handled
-   * console.assert(sum === 6 && loop.messages === 3);
+   * assert(sum === 6 && loop.messages === 3);
    * ```
    */
   run(

@@ -45,13 +45,14 @@ const bytesCodec: RecordCodec<Uint8Array> = {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { bytes, mpsc } from "millrace";
  *
  * using channel = mpsc(bytes, { capacity: 4096 });
  * const sender = channel.sender();
  * const receiver = channel.receiver();
  * sender.trySend(new Uint8Array([1, 2, 3]));
- * console.assert((await receiver.receive()).length === 3);
+ * assert((await receiver.receive()).length === 3);
  * ```
  */
 export const bytes: Layout<Uint8Array> = defineLayout({ kind: "bytes" }, bytesCodec);
@@ -73,13 +74,14 @@ const utf8Codec: RecordCodec<string> = {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { mpsc, utf8 } from "millrace";
  *
  * using channel = mpsc(utf8, { capacity: 4096 });
  * const sender = channel.sender();
  * const receiver = channel.receiver();
  * sender.trySend("Grüße");
- * console.assert((await receiver.receive()) === "Grüße");
+ * assert((await receiver.receive()) === "Grüße");
  * ```
  */
 export const utf8: Layout<string> = defineLayout({ kind: "utf8" }, utf8Codec);
@@ -128,13 +130,14 @@ const jsonLayout: Layout<JsonValue> = defineLayout(
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { json, mpsc } from "millrace";
  *
  * using channel = mpsc(json<{ id: number }>(), { capacity: 4096 });
  * const sender = channel.sender();
  * const receiver = channel.receiver();
  * sender.trySend({ id: 1 });
- * console.assert((await receiver.receive()).id === 1);
+ * assert((await receiver.receive()).id === 1);
  * ```
  */
 export const json: JsonLayout = aliasLayout(

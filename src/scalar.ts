@@ -161,6 +161,7 @@ export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, 
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { mpsc, u32 } from "millrace";
  *
  * using channel = mpsc(u32, { capacity: 8 });
@@ -168,7 +169,7 @@ export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, 
  * const receiver = channel.receiver();
  * sender.sendBatch([1, 2, 3]);
  * const batch: Uint32Array = receiver.receiveBatch(8);
- * console.assert(batch.join() === "1,2,3");
+ * assert(batch.join() === "1,2,3");
  * ```
  */
 export const u32: Layout<number, Uint32Array> = define("u32", Uint32Array, (view, slot, value) => {

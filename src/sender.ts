@@ -49,6 +49,7 @@ export const makeSender = Symbol("makeSender");
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { mpsc, Sender, utf8 } from "millrace";
  *
  * using channel = mpsc(utf8, { capacity: 4096 });
@@ -56,7 +57,7 @@ export const makeSender = Symbol("makeSender");
  * // In a Worker the ticket would come by postMessage.
  * using sender = Sender.open(channel.senderTicket());
  * await sender.send("hello");
- * console.assert((await receiver.receive()) === "hello");
+ * assert((await receiver.receive()) === "hello");
  * ```
  *
  * @typeParam Value What is sent.
@@ -399,6 +400,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *
    * @example
    * ```ts
+   * import assert from "node:assert/strict";
    * import { mpsc, u32 } from "millrace";
    *
    * using channel = mpsc(u32, { capacity: 1 << 16 });
@@ -406,7 +408,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * const receiver = channel.receiver();
    * for (let i = 0; i < 1000; i++) writer.push(i);
    * writer.flush();
-   * console.assert(receiver.receiveBatch(1000).length === 1000);
+   * assert(receiver.receiveBatch(1000).length === 1000);
    * ```
    */
   writer(options?: WriterOptions): Writer<Value> {

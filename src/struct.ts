@@ -355,6 +355,7 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { f64, mpsc, struct, u32, u64 } from "millrace";
  *
  * const trade = struct({ id: u64, price: f64, quantity: u32 });
@@ -363,7 +364,7 @@ export function structCodec(spec: StructSpec): FixedCodec<object, object[], Stru
  * const receiver = channel.receiver();
  * sender.trySend({ id: 1n, price: 99.5, quantity: 3 });
  * const { value } = receiver.tryReceive() as { value: { price: number } };
- * console.assert(value.price === 99.5);
+ * assert(value.price === 99.5);
  * ```
  *
  * @throws {TypeError} If `fields` is not an object of scalar and struct layouts.
