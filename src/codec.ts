@@ -85,14 +85,13 @@ export interface RecordBuffer extends Uint8Array {
 export interface RecordCodec<Value> {
   readonly kind: "record";
   /**
-   * Puts a value's payload at byte `offset`, where `room` bytes are free, and sets `view.flags`.
+   * Puts a value's payload at byte `offset`, where `room` bytes are free (fewer than 0 where not
+   * even the header fits), and sets `view.flags`.
    *
-   * @returns The payload's bytes; or -1 when they are, or might be, more than `room`.
+   * @returns The payload's bytes; or, when they are more than `room`, their complement (`~bytes`),
+   *   and nothing of use was written. Given so much room a second call must succeed.
    */
   encode(view: RecordView, offset: number, room: number, value: Value): number;
-  /** The exact bytes the payload of a value takes. Called only when `encode` gave -1; given so
-   * much room `encode` must succeed. */
-  byteLength(value: Value): number;
   /** Takes a value out of `length` bytes at `offset`. Throws if they are not one. */
   decode(view: RecordView, offset: number, length: number, flags: number): Value;
 }

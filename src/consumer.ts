@@ -42,7 +42,7 @@ export abstract class Consumer<Value, Batch> {
 
   constructor(endpoint: Endpoint) {
     this.endpoint = endpoint;
-    this.#settleSlots = Math.max(1, Math.min(settleSlotsMax, endpoint.info.capacity >>> 2));
+    this.#settleSlots = Math.max(1, endpoint.info.capacity >>> 2);
   }
 
   /** Makes the ring of the next window the one that is read. */
@@ -96,7 +96,9 @@ export abstract class Consumer<Value, Batch> {
 
   /** Gives back what was taken, if it is enough to be worth a call. */
   settleSoon(): void {
-    if (this.index - this.released >= this.#settleSlots) this.settle();
+    if (this.unsettled >= settleMessages || this.index - this.released >= this.#settleSlots) {
+      this.settle();
+    }
   }
 
   /** Gives back what was taken. */
@@ -122,7 +124,7 @@ export abstract class Consumer<Value, Batch> {
   }
 }
 
-const settleSlotsMax = 64;
+const settleMessages = 64;
 
 /** A consumer of one slot a value. */
 export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {

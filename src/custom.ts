@@ -58,7 +58,6 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
       `Cannot make the custom layout ${describe(name)}: it needs the functions encode and decode`,
     );
   }
-  // encode() may be called a second time, by byteLength(), when room was short.
   const encodeChecked = (value: Value): Uint8Array => {
     const encoded = codec.encode(value);
     if (encoded instanceof Uint8Array) return encoded;
@@ -72,12 +71,11 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
     kind: "record",
     encode(view, offset, room, value) {
       const encoded = encodeChecked(value);
-      if (encoded.length > room) return -1;
+      if (encoded.length > room) return ~encoded.length;
       view.flags = 0;
       view.u8.set(encoded, offset);
       return encoded.length;
     },
-    byteLength: (value) => encodeChecked(value).length,
     decode: (view, offset, length) => codec.decode(view.u8.subarray(offset, offset + length)),
   };
   const layout = defineLayout<Value, Value[]>({ kind: "custom", name }, records);

@@ -284,15 +284,14 @@ export class RecordProducer<Value> extends Producer<Value> {
   #put(value: Value): boolean {
     const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
     const offset = this.index * recordSlotBytes + recordSlotBytes;
-    // Room for an empty payload at least; below that even the header does not fit.
-    const length = room < 0 ? -1 : this.#codec.encode(this.#view, offset, room, value);
-    if (length < 0) return this.#putWithNewRoom(value);
+    const length = this.#codec.encode(this.#view, offset, room, value);
+    if (length < 0) return this.#putWithNewRoom(value, ~length);
     this.#finishRecord(length);
     return true;
   }
 
-  #putWithNewRoom(value: Value): boolean {
-    const slots = this.slotsOf(this.#codec.byteLength(value));
+  #putWithNewRoom(value: Value, payloadBytes: number): boolean {
+    const slots = this.slotsOf(payloadBytes);
     if (!this.publish() || !this.reserve(slots)) return false;
     const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
     const offset = this.index * recordSlotBytes + recordSlotBytes;

@@ -6,7 +6,7 @@
 
 import type { RecordBuffer, RecordCodec, RecordView } from "./codec.ts";
 import { aliasLayout, defineLayout, describe, type Layout } from "./layout.ts";
-import { decodeText, encodeText, textByteLength } from "./text.ts";
+import { decodeText, encodeText } from "./text.ts";
 
 /** Views over the data of a ring of records. */
 export function bindRecords(memory: ArrayBuffer): RecordView {
@@ -31,12 +31,11 @@ const bytesCodec: RecordCodec<Uint8Array> = {
         `Cannot send as bytes: expected a Uint8Array, received ${describe(value)}`,
       );
     }
-    if (value.length > room) return -1;
+    if (value.length > room) return ~value.length;
     view.flags = 0;
     view.u8.set(value, offset);
     return value.length;
   },
-  byteLength: (value) => value.length,
   decode: (view, offset, length) => view.u8.slice(offset, offset + length),
 };
 
@@ -65,7 +64,6 @@ const utf8Codec: RecordCodec<string> = {
     }
     return encodeText(view, offset, room, value);
   },
-  byteLength: textByteLength,
   decode: decodeText,
 };
 
@@ -99,7 +97,6 @@ function stringify(value: unknown): string {
 const jsonCodec: RecordCodec<unknown> = {
   kind: "record",
   encode: (view, offset, room, value) => encodeText(view, offset, room, stringify(value)),
-  byteLength: (value) => textByteLength(stringify(value)),
   decode: (view, offset, length, flags) => JSON.parse(decodeText(view, offset, length, flags)),
 };
 

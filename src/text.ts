@@ -14,16 +14,14 @@ const encoder = new TextEncoder();
 // A byte order mark in front is the sender's: it stays.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** The bytes of a string as UTF-8. */
-export function textByteLength(text: string): number {
-  return Buffer.byteLength(text, "utf8");
-}
-
 /** The encode of a record codec, for text. */
 export function encodeText(view: RecordView, offset: number, room: number, text: string): number {
   const length = text.length;
   // UTF-8 takes at most three bytes a UTF-16 unit: with that much room nothing is cut off.
-  if (length * 3 > room && textByteLength(text) > room) return -1;
+  if (length * 3 > room) {
+    const bytes = Buffer.byteLength(text, "utf8");
+    if (bytes > room) return ~bytes;
+  }
   const written = isBun
     ? view.buffer.utf8Write(text, offset, room)
     : encodeInDeno(view.u8, offset, room, text);
