@@ -16,7 +16,7 @@ import { openReceiverOn, type Receiver } from "./receiver.ts";
 import { openSenderOn, type Sender } from "./sender.ts";
 import { readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
-import { type PollBudget, Waiter } from "./waiter.ts";
+import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
 /** Options of {@linkcode mpsc}. */
@@ -81,15 +81,9 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     const capacity = slotsOf(options.capacity, this.#isRecords, slotBytes);
     checkInteger("maxSenders", maxSenders, 1, Limits.senders);
     checkInteger("initialSequence", initialSequence, 0, 2 ** 32 - 1);
-    if (pollBudget !== "adaptive" && !(typeof pollBudget === "number" && pollBudget >= 0)) {
-      throw new RangeError(
-        `Cannot create a channel: pollBudget must be "adaptive" or a number of microseconds, ` +
-          `received ${describe(pollBudget)}`,
-      );
-    }
     this.#layout = layout;
     this.#wait = checkStrategy(wait);
-    this.#pollBudget = pollBudget;
+    this.#pollBudget = checkPollBudget(pollBudget);
     const handle = check(
       native().symbols.millrace_channel_create(
         new Uint32Array([

@@ -459,13 +459,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (this.#endpoint.handle === 0) throw this.#closedError();
     const producer = this.#producer;
     const reserved = this.#reserved;
-    this.#reserved = undefined;
     if (reserved === undefined || !producer.isAt(reserved.at)) {
       throw new RangeError("Cannot commit: nothing is reserved, or something was sent since");
     }
     if (count > reserved.length) {
       throw new RangeError(`Cannot commit: ${reserved.length} were reserved, received ${count}`);
     }
+    this.#reserved = undefined;
     if (producer instanceof FixedProducer) producer.commitWindow(count);
     else producer.commitBytes(count);
     if (producer.publish()) return;
@@ -505,11 +505,20 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   close(): void {
     if (this.#endpoint.handle === 0) return;
-    // If the channel is closed already, a writer's chunk cannot be sent any more.
-    if (!this.#producer.publish()) this.#producer.discard();
+    this.#publishLast();
     this.#waiter.cancel();
     this.#endpoint.close();
     for (const entry of this.#pending.splice(0)) entry.reject(this.#closedErrorOf(entry));
+  }
+
+  /** Publishes a writer's last chunk, unless the channel is closed or its memory is gone. */
+  #publishLast(): void {
+    try {
+      if (this.#producer.publish()) return;
+    } catch {
+      // close() never throws: whoever transferred the memory away has lost the chunk with it.
+    }
+    this.#producer.discard();
   }
 
   /** The same as {@linkcode Sender.close}. */

@@ -9,8 +9,8 @@ import { Bells } from "./bells.ts";
 import { LayoutError, TicketError } from "./errors.ts";
 import { describe, type Layout, type LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
-import type { PollBudget } from "./waiter.ts";
-import type { WaitStrategy } from "./wait_strategy.ts";
+import { checkPollBudget, type PollBudget } from "./waiter.ts";
+import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
 /** What every ticket carries. Plain data: it survives `postMessage`. */
 export interface Ticket {
@@ -52,7 +52,7 @@ export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
 
 /** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
 export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
-  const { millrace, right, layout, bells } = (ticket ?? {}) as Partial<Ticket>;
+  const { millrace, right, layout, bells, wait, pollBudget } = (ticket ?? {}) as Partial<Ticket>;
   if (millrace !== "sender" && millrace !== "receiver") {
     throw new TypeError(`Cannot open a ${kind}: expected a ticket, received ${describe(ticket)}`);
   }
@@ -67,6 +67,13 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
       "TICKET_FORGED",
       `Cannot open a ${kind}: this ticket was not issued by Millrace`,
     );
+  }
+  try {
+    checkStrategy(wait);
+    checkPollBudget(pollBudget);
+  } catch (cause) {
+    const message = `Cannot open a ${kind}: the ticket was altered`;
+    throw new TicketError("TICKET_FORGED", message, { cause });
   }
   return ticket as Ticket;
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { describe } from "./layout.ts";
+
 /** What a waiter asks of whoever waits. */
 export interface WaitTarget {
   /** Looks, and does what can be done. True: nothing is left to wait for. */
@@ -21,6 +23,16 @@ export interface WaitTarget {
  * a number, or `"adaptive"`, which follows how long the last waits took, up to 1000.
  */
 export type PollBudget = number | "adaptive";
+
+/** Checks a polling budget. */
+export function checkPollBudget(budget: unknown): PollBudget {
+  if (budget === "adaptive" || (typeof budget === "number" && budget >= 0)) return budget;
+  throw new RangeError(
+    `Cannot poll: pollBudget must be "adaptive" or a number of microseconds, received ${
+      describe(budget)
+    }`,
+  );
+}
 
 const adaptiveMaxMs = 1;
 /** Weight of the newest wait in the running mean of wait times. */

@@ -7,13 +7,12 @@ pub fn build(b: *std.Build) void {
     const optimize = b.standardOptimizeOption(.{});
     const tsan = b.option(bool, "tsan", "Run the threaded tests under ThreadSanitizer") orelse false;
 
-    const module = b.addModule("millrace", .{
+    _ = b.addModule("millrace", .{
         .root_source_file = b.path("src/millrace.zig"),
         .target = target,
         .optimize = optimize,
         .link_libc = true,
     });
-    _ = module;
 
     const library = b.addLibrary(.{
         .name = "millrace",
@@ -29,7 +28,9 @@ pub fn build(b: *std.Build) void {
     library.installHeader(b.path("include/millrace.h"), "millrace.h");
     b.installArtifact(library);
 
+    const filter = b.option([]const u8, "test-filter", "Run only the tests whose name contains this");
     const tests = b.addTest(.{
+        .filters = if (filter) |text| b.dupeStrings(&.{text}) else &.{},
         .root_module = b.createModule(.{
             .root_source_file = b.path("src/millrace.zig"),
             .target = if (tsan) b.graph.host else target,

@@ -347,24 +347,20 @@ pub fn openDirectly(handle: u32, role: Role) Error!*Slot {
 }
 
 fn openOn(channel: *Channel, role: Role) Error!*Slot {
+    // The slot first: a ring that was claimed cannot be given back by its sender alone.
+    const slot = try allocate(channel, .channel);
+    errdefer {
+        free(slot);
+        channel.references -= 1;
+    }
     switch (role) {
         .sender => {
-            var sender = try mpsc.Sender.open(channel.segment, channel.has_records);
-            errdefer _ = sender.close(.can_ring);
-            const slot = try allocate(channel, .{ .sender = sender });
-            slot.mailbox.ring = sender.producer.ring;
-            return slot;
+            slot.body = .{ .sender = try mpsc.Sender.open(channel.segment, channel.has_records) };
+            slot.mailbox.ring = slot.body.sender.producer.ring;
         },
-        .receiver => {
-            const slot = try allocate(channel, .channel);
-            errdefer {
-                free(slot);
-                channel.references -= 1;
-            }
-            slot.body = .{ .receiver = try mpsc.Receiver.open(channel.segment) };
-            return slot;
-        },
+        .receiver => slot.body = .{ .receiver = try mpsc.Receiver.open(channel.segment) },
     }
+    return slot;
 }
 
 /// Closes what the slot stands for, and says which bells to ring.
