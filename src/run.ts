@@ -138,14 +138,14 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
 
   async #loop(): Promise<RunSummary> {
     const { consumer, endpoint, ended: tellEnd, reason, finished } = this.#source;
+    // run() returns before the first value is handed out, or anything has failed.
+    await Promise.resolve();
     try {
       const signal = this.#signal;
       signal?.throwIfAborted();
       const onAbort = () => this.#stopWaiting.abort(signal?.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
       try {
-        // run() returns before the first value is handed out.
-        await Promise.resolve();
         while (true) {
           signal?.throwIfAborted();
           if (endpoint.handle === 0) return this.#summary("closed");

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 1
+#define MILLRACE_ABI_VERSION 2
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -113,6 +113,9 @@ typedef struct millrace_statistics {
 uint32_t millrace_abi_version(void);
 /* Channels whose memory is mapped now. */
 uint32_t millrace_channels_alive(void);
+
+/* Gives the core to another thread that wants it. */
+int32_t millrace_thread_yield(void);
 
 /* Creates a channel; answers its handle. */
 int32_t millrace_channel_create(const millrace_channel_options *options);

@@ -7,13 +7,14 @@
 const std = @import("std");
 const endpoint = @import("endpoint.zig");
 const mpsc = @import("mpsc.zig");
+const os = @import("os/linux.zig");
 const segment_module = @import("segment.zig");
 const Ticket = @import("ticket.zig").Ticket;
 const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 1;
+pub const abi_version = 2;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -88,6 +89,12 @@ export fn millrace_abi_version() u32 {
 
 export fn millrace_channels_alive() u32 {
     return endpoint.channelCount();
+}
+
+/// Gives the core to another thread that wants it.
+export fn millrace_thread_yield() i32 {
+    os.yieldThread();
+    return 0;
 }
 
 export fn millrace_channel_create(options: *const ChannelOptions) i32 {
