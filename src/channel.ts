@@ -159,7 +159,9 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
 
   /**
    * A one-shot right to open a sender elsewhere: post it to a Worker. While it is outstanding the
-   * channel does not end for want of senders.
+   * channel does not end for want of senders. So issue the tickets of all Workers before you post the
+   * first: a quick Worker may have opened, sent and closed before the next ticket is issued, and then
+   * the channel has ended.
    *
    * @throws {ChannelClosedError} If the channel is closed.
    */
@@ -268,7 +270,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
 
   /**
    * Closes the channel, waits until it is drained (if there is a receiver, or a ticket for one), and
-   * gives it up.
+   * gives it up. Whoever has the receiver must still be receiving, or have closed it: otherwise this
+   * waits for ever.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;

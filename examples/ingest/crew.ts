@@ -72,13 +72,14 @@ export class Crew implements Disposable {
   }
 
   /**
-   * Lets the Workers send, and calls `receive` with what they send by `postMessage`.
+   * Lets the Workers send: each through the channel its ticket is for, or, without tickets, by
+   * `postMessage`; `receive` is called with what comes that way.
    *
    * @returns Their reports, when all have ended.
    */
   send(
     files: readonly SourceFile[],
-    ticketOf: () => SenderTicket<string> | undefined,
+    tickets: readonly SenderTicket<string>[],
     receive: (message: string, sender: number) => void = () => {},
   ): Promise<Report[]> {
     return this.#each((member, done: (report: Report) => void, sender) => {
@@ -90,7 +91,7 @@ export class Crew implements Disposable {
         order: "send",
         sender,
         files: files.filter((_, index) => index % this.size === sender),
-        ticket: ticketOf(),
+        ticket: tickets[sender],
       });
     });
   }

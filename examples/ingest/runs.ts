@@ -50,11 +50,13 @@ export async function throughChannel(
   signal: AbortSignal,
 ): Promise<Outcome> {
   await using channel = mpsc(utf8, { capacity: ringBytes, maxSenders: crew.size });
+  // All of them before the first is used: a channel ends when no sender and no ticket is left.
+  const tickets = Array.from({ length: crew.size }, () => channel.senderTicket());
   using watch = new StopWatch(tally, signal, () => channel.close());
   await using receiver = channel.receiver();
   const loop = receiver.run((message) => tally.accept(message));
   const [reports] = await Promise.all([
-    crew.send(files, () => channel.senderTicket()),
+    crew.send(files, tickets),
     // The channel ends when the last sender has closed and everything is received.
     loop.finished,
   ]);
@@ -70,7 +72,7 @@ export async function byPostMessage(
 ): Promise<Outcome> {
   using watch = new StopWatch(tally, signal, () => crew.stop());
   const received = new Array<number>(crew.size).fill(0);
-  const reports = await crew.send(files, () => undefined, (message, sender) => {
+  const reports = await crew.send(files, [], (message, sender) => {
     tally.accept(message);
     const count = (received[sender] ?? 0) + 1;
     received[sender] = count;

@@ -97,6 +97,11 @@ export function integer(value: number): string {
   return value.toLocaleString("en-US");
 }
 
+/** So many of something. */
+export function count(value: number, noun: string): string {
+  return `${integer(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 /** A count of bytes in MiB. */
 export function mebibytes(bytes: number): string {
   return (bytes / 2 ** 20).toFixed(1);
