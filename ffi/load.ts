@@ -115,13 +115,23 @@ export function loadLibrary(): Native {
         `Cannot load the native library from ${origin}: ${path} ${obstacle}`,
       );
     }
-    return open(runtime, origin, path);
+    try {
+      return open(runtime, origin, path);
+    } catch (error) {
+      // Where looking is not allowed, a file that is not there shows only now.
+      if (!isAbsent(error)) throw error;
+    }
   }
   const places = looked.map(({ origin, path }) => `${path} (${origin})`).join(", then ");
   throw new LibraryError(
     "LIBRARY_NOT_FOUND",
     `Cannot find the native library ${libraryName}: looked for ${places}`,
   );
+}
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof LibraryError && error.code === "LIBRARY_NOT_FOUND" &&
+    /no such file/i.test(error.message);
 }
 
 function open(runtime: Platform["runtime"], origin: string, path: string): Native {
