@@ -7,8 +7,9 @@ import { buildIfStale, buildLibrary } from "./build.mjs";
 import { Failure } from "./failure.mjs";
 import { runForeground } from "./process.mjs";
 import { installPackages } from "./setup.mjs";
+import { ZIG_SOURCES } from "./stages.mjs";
 import { check, listStages, test } from "./test.mjs";
-import { runScriptWith, startedBy, toolEnvironment, toolVersions } from "./toolchain.mjs";
+import { runScriptWith, startedBy, tool, toolEnvironment, toolVersions } from "./toolchain.mjs";
 
 const USAGE = `Usage: node tools/run.mjs <command> [arguments]
 
@@ -16,6 +17,7 @@ const USAGE = `Usage: node tools/run.mjs <command> [arguments]
   bench  [--runtime deno|bun] [--json] [--only NAME[,NAME]] [--quick] [--list]
   test   [--only STAGE[,STAGE]] [--filter TEXT] [--limit SECONDS] [--list] [test files]
   check  type check, lint and format check only
+  fmt    format all sources
   build  build the release library
   setup  install the pinned packages and show the tools found
 `;
@@ -25,6 +27,15 @@ const COMMANDS = {
   bench: (args) => runProgram("bench/main.ts", args, ["deno", "bun"]),
   test,
   check,
+  fmt: async (args) => {
+    expectNoArguments("fmt", args);
+    const commands = [[tool("deno"), "fmt"], [tool("zig"), "fmt", ...ZIG_SOURCES]];
+    for (const [command, ...options] of commands) {
+      const code = await runForeground(command, options, toolEnvironment());
+      if (code !== 0) return code;
+    }
+    return 0;
+  },
   build: async (args) => {
     expectNoArguments("build", args);
     await buildLibrary();

@@ -56,7 +56,7 @@ function missingPackages() {
 function installer() {
   const npm = findOnPath("npm")[0];
   if (npm !== undefined && findOnPath("node").length > 0) {
-    return { command: npm, args: ["ci", "--no-audit", "--no-fund"] };
+    return { command: npm, args: ["ci"] };
   }
   const bun = process.versions.bun ? process.execPath : findOnPath("bun")[0];
   if (bun !== undefined) return { command: bun, args: ["install", "--frozen-lockfile"] };
@@ -66,7 +66,7 @@ function installer() {
       command: deno,
       args: [
         ...["run", "-A", "--no-config", "--no-lock", "--node-modules-dir=none", NPM_FOR_DENO],
-        ...["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        ...["ci", "--ignore-scripts"],
       ],
       env: { DENO_NO_PACKAGE_JSON: "1" },
     };

@@ -12,6 +12,9 @@ const BUN_TEST_LIMIT_MS = 120_000;
 /** Directories with TypeScript of ours; those that are there are type checked. */
 const SOURCES = ["mod.ts", "src", "ffi", "tests", "bench", "examples"];
 
+/** What `zig fmt` formats. */
+export const ZIG_SOURCES = ["zig/build.zig", "zig/src"];
+
 /**
  * A stage is a list of commands. A command that has `count` runs many tests and prints how they went;
  * one that has not is itself the test.
@@ -83,14 +86,13 @@ function checks() {
   const deno = tool("deno");
   const sources = SOURCES.filter((path) => existsSync(join(ROOT, path)));
   const tsc = join(NODE_MODULES, "typescript", "lib", "tsc.js");
-  const zigSources = ["zig/build.zig", "zig/src"];
   return [
     { name: "deno check", command: [deno, "check", ...sources] },
     { name: "deno lint", command: [deno, "lint"] },
     { name: "deno fmt", command: [deno, "fmt", "--check"] },
     { name: "deno doc", command: [deno, "doc", "--quiet", "--lint", "mod.ts"] },
     { name: "tsc", command: [...runScriptHere(), tsc, "--noEmit", "--pretty", "false"] },
-    { name: "zig fmt", command: [tool("zig"), "fmt", "--check", ...zigSources] },
+    { name: "zig fmt", command: [tool("zig"), "fmt", "--check", ...ZIG_SOURCES] },
   ];
 }
 

@@ -86,6 +86,8 @@ export function baseEnvironment() {
   if (!isWritableDirectory(env.HOME)) {
     env.HOME = join(CACHE, "home");
     mkdirSync(env.HOME, { recursive: true });
+    // An npm that runs us has set this to a place in the HOME that is none.
+    delete env.npm_config_cache;
   }
   return env;
 }
