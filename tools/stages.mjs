@@ -12,6 +12,12 @@ const BUN_TEST_LIMIT_MS = 120_000;
 /** Directories with TypeScript of ours; those that are there are type checked. */
 const SOURCES = ["mod.ts", "src", "ffi", "tests", "bench", "examples"];
 
+/** Every link in the docstrings and the README leads somewhere. */
+const TYPEDOC_OPTIONS = [
+  ...["--entryPoints", "mod.ts", "--tsconfig", "tsconfig.json", "--emit", "none"],
+  ...["--excludePrivate", "--disableSources", "--treatWarningsAsErrors"],
+];
+
 /** What `zig fmt` formats. */
 export const ZIG_SOURCES = ["zig/build.zig", "zig/src"];
 
@@ -49,10 +55,10 @@ export const STAGES = {
     }],
   },
   doc: {
-    about: "the examples in the documentation of the module",
+    about: "the examples in the docstrings and the README",
     commands: () => [{
       name: "doc",
-      command: [tool("deno"), "test", "-A", "--doc", "mod.ts", "src/"],
+      command: [tool("deno"), "test", "-A", "--doc", "mod.ts", "src/", "README.md"],
       count: countDeno,
     }],
   },
@@ -86,12 +92,14 @@ function checks() {
   const deno = tool("deno");
   const sources = SOURCES.filter((path) => existsSync(join(ROOT, path)));
   const tsc = join(NODE_MODULES, "typescript", "lib", "tsc.js");
+  const typedoc = join(NODE_MODULES, "typedoc", "bin", "typedoc");
   return [
     { name: "deno check", command: [deno, "check", ...sources] },
     { name: "deno lint", command: [deno, "lint"] },
     { name: "deno fmt", command: [deno, "fmt", "--check"] },
     { name: "deno doc", command: [deno, "doc", "--quiet", "--lint", "mod.ts"] },
     { name: "tsc", command: [...runScriptHere(), tsc, "--noEmit", "--pretty", "false"] },
+    { name: "typedoc", command: [...runScriptHere(), typedoc, ...TYPEDOC_OPTIONS] },
     { name: "zig fmt", command: [tool("zig"), "fmt", "--check", ...ZIG_SOURCES] },
   ];
 }

@@ -22,22 +22,82 @@ const bell = { RECEIVER_SLEEPS: "BELL", SENDER_SLEEPS: "BELL" };
 const sound = [
   { model: "wake", what: "2 senders, futex receiver", defines: { ...futex } },
   { model: "wake", what: "2 senders, bell receiver", defines: { ...bell }, large: true },
-  { model: "wake", what: "2 senders that wait for room, futexes", defines: { MESSAGES: 2, ...futex }, large: true },
-  { model: "wake", what: "1 sender, ring of 1, futex and bell by turns, the receiver gives up", defines: { ...oneSender, MESSAGES: 3, GIVE_UPS: 1 } },
-  { model: "wake", what: "1 sender, ring of 2, futex and bell by turns, the receiver gives up", defines: { ...oneSender, MESSAGES: 4, CAPACITY: 2, GIVE_UPS: 1 } },
-  { model: "wake", what: "1 sender, the receiver closes", defines: { ...oneSender, MESSAGES: 2, RECEIVER_MAY_CLOSE: 1 } },
+  {
+    model: "wake",
+    what: "2 senders that wait for room, futexes",
+    defines: { MESSAGES: 2, ...futex },
+    large: true,
+  },
+  {
+    model: "wake",
+    what: "1 sender, ring of 1, futex and bell by turns, the receiver gives up",
+    defines: { ...oneSender, MESSAGES: 3, GIVE_UPS: 1 },
+  },
+  {
+    model: "wake",
+    what: "1 sender, ring of 2, futex and bell by turns, the receiver gives up",
+    defines: { ...oneSender, MESSAGES: 4, CAPACITY: 2, GIVE_UPS: 1 },
+  },
+  {
+    model: "wake",
+    what: "1 sender, the receiver closes",
+    defines: { ...oneSender, MESSAGES: 2, RECEIVER_MAY_CLOSE: 1 },
+  },
   { model: "wake", what: "every run ends", defines: { ...oneSender, MESSAGES: 2 }, ends: true },
-  { model: "close", what: "2 senders, a third thread closes, futexes", defines: { ...futex, STAYS_OPEN: 1 }, large: true },
-  { model: "close", what: "1 sender that waits for room and closes itself, a third thread closes", defines: { ...oneSender, MESSAGES: 2 } },
+  {
+    model: "close",
+    what: "2 senders, a third thread closes, futexes",
+    defines: { ...futex, STAYS_OPEN: 1 },
+    large: true,
+  },
+  {
+    model: "close",
+    what: "1 sender that waits for room and closes itself, a third thread closes",
+    defines: { ...oneSender, MESSAGES: 2 },
+  },
   { model: "close", what: "every run ends", defines: { ...oneSender, ...bell }, ends: true },
-  { model: "death", what: "a sender or the receiver dies, futex and bell by turns", defines: { ...oneSender, MESSAGES: 2, DEATHS: 1 } },
-  { model: "death", what: "both may die, bells", defines: { ...oneSender, MESSAGES: 2, DEATHS: 2, ...bell } },
-  { model: "death", what: "one of 2 senders dies, bell receiver", defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, STAYS_OPEN: 1, ...bell } },
-  { model: "death", what: "a sender, the receiver or the thread that closes dies, bells", defines: { ...oneSender, DEATHS: 1, CLOSES: 1, ...bell } },
-  { model: "recycle", what: "3 senders, one ring, futexes", defines: { SENDERS: 3, ...futex }, large: true },
-  { model: "recycle", what: "2 senders that wait for room, one ring, bells", defines: { MESSAGES: 2, ...bell } },
-  { model: "recycle", what: "a registration races with close, futexes", defines: { CLOSES: 1, ...futex }, large: true },
-  { model: "recycle", what: "the first owner of the ring dies, bells", defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, ...bell } },
+  {
+    model: "death",
+    what: "a sender or the receiver dies, futex and bell by turns",
+    defines: { ...oneSender, MESSAGES: 2, DEATHS: 1 },
+  },
+  {
+    model: "death",
+    what: "both may die, bells",
+    defines: { ...oneSender, MESSAGES: 2, DEATHS: 2, ...bell },
+  },
+  {
+    model: "death",
+    what: "one of 2 senders dies, bell receiver",
+    defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, STAYS_OPEN: 1, ...bell },
+  },
+  {
+    model: "death",
+    what: "a sender, the receiver or the thread that closes dies, bells",
+    defines: { ...oneSender, DEATHS: 1, CLOSES: 1, ...bell },
+  },
+  {
+    model: "recycle",
+    what: "3 senders, one ring, futexes",
+    defines: { SENDERS: 3, ...futex },
+    large: true,
+  },
+  {
+    model: "recycle",
+    what: "2 senders that wait for room, one ring, bells",
+    defines: { MESSAGES: 2, ...bell },
+  },
+  {
+    model: "recycle",
+    what: "a registration races with close, futexes",
+    defines: { CLOSES: 1, ...futex },
+    large: true,
+  },
+  {
+    model: "recycle",
+    what: "the first owner of the ring dies, bells",
+    defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, ...bell },
+  },
   { model: "recycle", what: "every run ends", defines: { ...bell }, ends: true },
 ];
 
@@ -63,18 +123,35 @@ const mutilated = [
   { ...close, without: "CLOSE_SEAL", what: "the seal being one read-modify-write" },
   { ...death, without: "CLOSE_ROOM_WAKE", what: "close waking the senders" },
   { ...death, without: "ORPHANS", what: "orphans" },
-  { ...death, without: "ORPHANS", what: "orphans, for a sender on a bell", defines: { ...death.defines, RECEIVER_SLEEPS: "FUTEX", SENDER_SLEEPS: "BELL" } },
+  {
+    ...death,
+    without: "ORPHANS",
+    what: "orphans, for a sender on a bell",
+    defines: { ...death.defines, RECEIVER_SLEEPS: "FUTEX", SENDER_SLEEPS: "BELL" },
+  },
   { ...death, without: "ORPHANS_LAST", what: "orphans being the destructor's last step" },
   { ...death, without: "ORPHANS_SNAPSHOT", what: "the orphans' value from before arming" },
-  { ...death, without: "EMPTY_HANDED_ORPHANS", what: "the orphans of a thread that holds nothing any more" },
+  {
+    ...death,
+    without: "EMPTY_HANDED_ORPHANS",
+    what: "the orphans of a thread that holds nothing any more",
+  },
   { ...recycle, without: "SEAL_READY", what: "the ready bit of a sender that closes itself" },
   { ...recycle, without: "SEAL_WAKE", what: "a sender that closes itself waking the receiver" },
   { ...recycle, without: "REGISTRATION_IDLE", what: "registration marking the ring idle" },
   { ...recycle, without: "CLAIMING", what: "a state of its own for a ring being registered" },
   { ...recycle, without: "RING_STATE_CHECK", what: "a look at the state before recycling" },
   { ...recycle, without: "RING_STATE_FIRST", what: "a look at the tail after the state" },
-  { ...lateRegistration, without: "REGISTRATION_CHECK", what: "a look at the close state before the seal is taken off" },
-  { ...lateRegistration, without: "REGISTRATION_RECHECK", what: "a look at the close state after registration" },
+  {
+    ...lateRegistration,
+    without: "REGISTRATION_CHECK",
+    what: "a look at the close state before the seal is taken off",
+  },
+  {
+    ...lateRegistration,
+    without: "REGISTRATION_RECHECK",
+    what: "a look at the close state after registration",
+  },
   { ...lateRegistration, without: "REGISTRATION_FENCE", what: "the registration fence" },
 ];
 
@@ -104,23 +181,40 @@ async function verify(check, compiler) {
     if (check.without) defines.push(`-DWITHOUT_${check.without}`);
     // spin preprocesses with gcc unless it is told otherwise.
     const preprocessor = compiler === "gcc" ? [] : [`-P${compiler} -E -x c`];
-    const generated = await run("spin", [...preprocessor, ...defines, "-a", join(here, `${check.model}.pml`)], directory);
+    const generated = await run("spin", [
+      ...preprocessor,
+      ...defines,
+      "-a",
+      join(here, `${check.model}.pml`),
+    ], directory);
     if (generated.code !== 0) return { broken: generated.output };
 
     const compiled = await run(compiler, [
-      check.large ? "-O1" : "-O0", "-w", check.ends ? "-DNP" : "-DSAFETY", "-DCOLLAPSE",
-      `-DMEMLIM=${memoryMegabytes}`, "-o", "pan", "pan.c",
+      check.large ? "-O1" : "-O0",
+      "-w",
+      check.ends ? "-DNP" : "-DSAFETY",
+      "-DCOLLAPSE",
+      `-DMEMLIM=${memoryMegabytes}`,
+      "-o",
+      "pan",
+      "pan.c",
     ], directory);
     if (compiled.code !== 0) return { broken: compiled.output };
 
     // Without a single progress label every cycle is one without progress.
-    const searched = await run("./pan", ["-m20000", check.large ? "-w24" : "-w20", ...(check.ends ? ["-l"] : [])], directory);
+    const searched = await run("./pan", [
+      "-m20000",
+      check.large ? "-w24" : "-w20",
+      ...(check.ends ? ["-l"] : []),
+    ], directory);
     const errors = /errors: (\d+)/.exec(searched.output);
     if (!errors) return { broken: searched.output };
     return {
       errors: Number(errors[1]),
       exhaustive: searched.output.includes("Full statespace search") &&
-        !/max search depth too small|Search not completed|MEMLIM|out of memory/.test(searched.output),
+        !/max search depth too small|Search not completed|MEMLIM|out of memory/.test(
+          searched.output,
+        ),
       states: Number(/(\d+) states, stored/.exec(searched.output)?.[1]),
       complaint: /pan:\d+: (.*?) \(at depth/.exec(searched.output)?.[1] ?? "",
     };
@@ -139,7 +233,9 @@ function judge(check, result) {
       : { ok: false, line: `${name(check)}: nothing fails, is it needed?` };
   }
   if (result.errors > 0) return { ok: false, line: `${name(check)}: ${result.complaint}` };
-  if (!result.exhaustive) return { ok: false, line: `${name(check)}: the search was not exhaustive` };
+  if (!result.exhaustive) {
+    return { ok: false, line: `${name(check)}: the search was not exhaustive` };
+  }
   return { ok: true, line: `${name(check)} (${result.states} states)` };
 }
 
@@ -149,7 +245,11 @@ function name(check) {
 
 const compiler = ["gcc", "cc"].find((command) => works(command, ["--version"]));
 const checks = [...sound, ...mutilated];
-const missing = !works("spin", ["-V"]) ? "spin is not installed" : !compiler ? "there is no C compiler" : "";
+const missing = !works("spin", ["-V"])
+  ? "spin is not installed"
+  : !compiler
+  ? "there is no C compiler"
+  : "";
 if (missing) {
   console.log(`models: ${missing}`);
   console.log(`0 passed, 0 failed, ${checks.length} skipped`);
@@ -158,7 +258,9 @@ if (missing) {
 
 // The longest start first; the lines still come in the order of the lists.
 const verdicts = checks.map(() => deferred());
-const queue = checks.map((_, index) => index).sort((a, b) => Number(!!checks[b].large) - Number(!!checks[a].large));
+const queue = checks.map((_, index) => index).sort((a, b) =>
+  Number(!!checks[b].large) - Number(!!checks[a].large)
+);
 
 function deferred() {
   let resolve;
