@@ -31,12 +31,16 @@ export function supportFile(name: string): string {
 export function runChild(
   script: string,
   parameters: readonly string[] = [],
-  { environment = {}, limitMs = 30_000 }: {
+  { environment = {}, limitMs = 30_000, permissions = ["-A"] }: {
     environment?: Record<string, string>;
     limitMs?: number;
+    /** Flags of Deno. */
+    permissions?: readonly string[];
   } = {},
 ): Promise<ChildResult> {
-  const command = runtime === "deno" ? ["run", "-A", "--no-check"] : ["run"];
+  const command = runtime === "deno"
+    ? ["run", "--no-check", "--no-prompt", ...permissions]
+    : ["run"];
   const child = spawn(process.execPath, [...command, supportFile(script), ...parameters], {
     env: { ...process.env, ...environment, NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Job, type JobResult } from "./stress_jobs.ts";
+import type { Job, JobResult } from "./stress_jobs.ts";
 
 /** Rejects when `promise` takes longer than `limitMs`; `describe` is asked what there is to see. */
 export async function within<Value>(
@@ -33,7 +33,9 @@ export async function until(
 ): Promise<void> {
   const start = performance.now();
   while (!condition()) {
-    if (performance.now() - start > limitMs) throw new Error(`not so after ${limitMs} ms: ${describe()}`);
+    if (performance.now() - start > limitMs) {
+      throw new Error(`not so after ${limitMs} ms: ${describe()}`);
+    }
     await turn();
   }
 }
@@ -75,6 +77,19 @@ export class Crew {
     };
     worker.postMessage(job);
     return await promise;
+  }
+
+  /** Starts so many Workers, and waits until all of them run. */
+  async start(workers: number): Promise<void> {
+    const nothing: Job = {
+      kind: "send",
+      mode: "send",
+      tickets: [],
+      ids: [],
+      counts: [],
+      wait: "block",
+    };
+    await Promise.all(Array.from({ length: workers }, () => this.perform(nothing)));
   }
 
   #start(): Worker {

@@ -74,13 +74,23 @@ function sentOf(error: unknown, attempted: number): number {
   return attempted - unsent.length;
 }
 
+/** The index of the first value a writer pushed and did not send. */
+function firstUnsent(error: unknown, pushed: number): number {
+  if (!(error instanceof ChannelClosedError)) throw error;
+  const unsent = error.value as ArrayLike<number> | undefined;
+  if (unsent === undefined) throw new Error("the error of a writer does not say what was not sent");
+  return unsent.length === 0 ? pushed : indexOf(unsent[0] as number);
+}
+
 const batchLength = 7;
+/** More than a chunk, so that most chunks are published by the writer itself. */
+const valuesBetweenFlushes = 3000;
 
 /**
- * Sends `count` values, or until the channel is closed. `sent` is told of every value that was
+ * Sends values up to `count`, or until the channel is closed. `sent` is told of every value that was
  * reported as sent, after it was.
  *
- * @returns How many were reported as sent.
+ * @returns How many were reported as sent, those before `from` included.
  */
 export async function sendAs(
   mode: SendMode,
@@ -89,8 +99,9 @@ export async function sendAs(
   count: number,
   wait: WaitStrategy,
   sent: (count: number) => void = () => {},
+  from = 0,
 ): Promise<number> {
-  let index = 0;
+  let index = from;
   const advance = (by: number) => {
     index += by;
     if (by > 0) sent(by);
@@ -145,37 +156,40 @@ export async function sendAs(
       break;
     case "writer": {
       const writer = sender.writer({ wait });
-      let pushed = 0;
+      let pushed = from;
       try {
         while (pushed < count) {
           writer.push(valueOf(id, pushed));
           pushed++;
+          if (pushed % valuesBetweenFlushes !== 0) continue;
+          writer.flush();
+          advance(pushed - index);
         }
         writer.flush();
       } catch (error) {
-        // The value whose push() threw counts as attempted: it is among the unsent.
-        if (!(error instanceof ChannelClosedError)) throw error;
-        const unsent = error.value as ArrayLike<number>;
-        pushed = unsent.length === 0 ? pushed : indexOf(unsent[0] as number);
+        pushed = firstUnsent(error, pushed);
       }
-      advance(pushed);
+      advance(pushed - index);
       break;
     }
     case "writer without blocking": {
       const writer = sender.writer({ chunk: 3 });
-      let pushed = 0;
+      let pushed = from;
       try {
         while (pushed < count) {
-          if (writer.tryPush(valueOf(id, pushed))) pushed++;
-          else if (!(await isReady())) break;
+          if (writer.tryPush(valueOf(id, pushed))) {
+            pushed++;
+            continue;
+          }
+          // There was no room: what was pushed before has been published.
+          advance(pushed - index);
+          if (!(await isReady())) break;
         }
         writer.flush();
       } catch (error) {
-        if (!(error instanceof ChannelClosedError)) throw error;
-        const unsent = error.value as ArrayLike<number>;
-        pushed = unsent.length === 0 ? pushed : indexOf(unsent[0] as number);
+        pushed = firstUnsent(error, pushed);
       }
-      advance(pushed);
+      advance(pushed - index);
       break;
     }
     case "sendBatch and ready":
@@ -208,7 +222,9 @@ export async function sendAs(
     case "reserve and commit":
       while (index < count) {
         try {
-          const room = sender.reserve(Math.min(batchLength, count - index)) as Uint32Array | undefined;
+          const room = sender.reserve(Math.min(batchLength, count - index)) as
+            | Uint32Array
+            | undefined;
           if (room === undefined) {
             if (!(await isReady())) break;
             continue;
@@ -343,6 +359,13 @@ export type Job =
     readonly wait: WaitStrategy;
     /** Counts what has been received. */
     readonly progress: Int32Array;
+  }
+  | {
+    /** Blocks for values and sends them on; or sends one and blocks until it has come back. */
+    readonly kind: "forward" | "round trips";
+    readonly from: ReceiverTicket<number, Uint32Array>;
+    readonly to: SenderTicket<number, Uint32Array>;
+    readonly count: number;
   };
 
 /** How many of each sender's values were sent, or received. */
@@ -358,6 +381,17 @@ export async function perform(job: Job): Promise<JobResult> {
       Atomics.add(job.progress, 0, 1);
     });
     return tally.received;
+  }
+  if (job.kind !== "send") {
+    using receiver = Receiver.open(job.from);
+    using sender = Sender.open(job.to);
+    for (let round = 0; round < job.count; round++) {
+      if (job.kind === "round trips") sender.sendSync(round);
+      const value = receiver.receiveSync();
+      if (value !== round) throw new Error(`expected ${round}, received ${value}`);
+      if (job.kind === "forward") sender.sendSync(value);
+    }
+    return {};
   }
   const sent: JobResult = {};
   for (const [turn, ticket] of job.tickets.entries()) {

@@ -11,6 +11,8 @@ scope.onmessage = async ({ data: job }) => {
   try {
     scope.postMessage({ result: await perform(job) });
   } catch (error) {
-    scope.postMessage({ error: error instanceof Error ? error.stack ?? error.message : String(error) });
+    scope.postMessage({
+      error: error instanceof Error ? error.stack ?? error.message : String(error),
+    });
   }
 };

@@ -35,7 +35,14 @@ export interface Reply {
 }
 
 /** How a task sends. */
-export type Sending = "trySend" | "send" | "sendSync" | "sendBatch" | "sendAll" | "sendAllSync" | "writer";
+export type Sending =
+  | "trySend"
+  | "send"
+  | "sendSync"
+  | "sendBatch"
+  | "sendAll"
+  | "sendAllSync"
+  | "writer";
 
 /** How a task receives. */
 export type Receiving = "tryReceive" | "receive" | "receiveSync" | "iterate" | "batches" | "run";

@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+import { abiVersion, symbols } from "../ffi/abi.ts";
+import { compile, compilers } from "./support/compiler.ts";
+import { withMachine } from "./support/elf.ts";
+import { runChild, runtime } from "./support/runtime.ts";
+
+const libraryPath = fileURLToPath(new URL("../zig/zig-out/lib/libmillrace.so", import.meta.url));
+const cCompiler = compilers("c")[0]?.command;
+
+interface Outcome {
+  readonly value?: number;
+  readonly error?: { readonly name: string; readonly code: string; readonly message: string };
+}
+
+/** Runs a program that uses the library at `path`. It must end by itself, with one JSON line. */
+async function load(path: string | undefined): Promise<Outcome> {
+  const environment: Record<string, string> = path === undefined ? {} : { MILLRACE_LIB: path };
+  const child = await runChild("child_load.ts", [], { environment });
+  assert.equal(child.signal, null);
+  assert.equal(child.code, 0, child.stderr);
+  return JSON.parse(child.stdout);
+}
+
+/** Expects one clear error that names the file, and the environment variable that named it. */
+async function loadFails(path: string, code: string, says: RegExp): Promise<void> {
+  const { value, error } = await load(path);
+  assert.equal(value, undefined);
+  assert.equal(error?.name, "LibraryError");
+  assert.equal(error.code, code, error.message);
+  assert.match(error.message, /^Cannot /);
+  assert.ok(error.message.includes(path), error.message);
+  assert.match(error.message, /environment variable MILLRACE_LIB/);
+  assert.match(error.message, says);
+}
+
+function inDirectory(use: (directory: string) => Promise<void>): () => Promise<void> {
+  return async () => {
+    const directory = mkdtempSync(join(tmpdir(), "millrace-"));
+    try {
+      await use(directory);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  };
+}
+
+/** A library in C that has every function of the table, and answers another ABI version. */
+function stubs(names: readonly string[], version: number): string {
+  return names.map((name) =>
+    name === "millrace_abi_version"
+      ? `unsigned ${name}(void) { return ${version}u; }`
+      : `int ${name}(void) { return -1; }`
+  ).join("\n") + "\n";
+}
+
+test("the library is found where it was built", async () => {
+  assert.deepEqual(await load(undefined), { value: 7 });
+});
+
+test(
+  "the library is taken from MILLRACE_LIB when that is set",
+  inDirectory(async (directory) => {
+    const path = join(directory, "with spaces, symbol & undefined", "copy.so");
+    mkdirSync(join(path, ".."));
+    copyFileSync(libraryPath, path);
+    assert.deepEqual(await load(path), { value: 7 });
+  }),
+);
+
+test(
+  "MILLRACE_LIB that points nowhere, or to a directory, is LIBRARY_NOT_FOUND and nothing else is tried",
+  inDirectory(async (directory) => {
+    await loadFails(join(directory, "absent.so"), "LIBRARY_NOT_FOUND", /looked for/);
+    await loadFails(join(directory, "a", "b.so"), "LIBRARY_NOT_FOUND", /looked for/);
+    await loadFails(directory, "LIBRARY_NOT_FOUND", /looked for/);
+  }),
+);
+
+test(
+  "MILLRACE_LIB that points to a file of text, or an empty one, is an error that says so",
+  inDirectory(async (directory) => {
+    const path = join(directory, "text.so");
+    for (const text of ["", "E", "this is not a library\n".repeat(100)]) {
+      writeFileSync(path, text);
+      await loadFails(path, "LIBRARY_WRONG_ARCHITECTURE", /is not a shared library/);
+    }
+  }),
+);
+
+test(
+  "a library of another machine is LIBRARY_WRONG_ARCHITECTURE, and names both",
+  inDirectory(async (directory) => {
+    const path = join(directory, "other.so");
+    const others = [["arm64", 183], ["x64", 62], ["ELF machine 243", 243]] as const;
+    for (const [name, machine] of others) {
+      if (name === process.arch) continue;
+      writeFileSync(path, withMachine(libraryPath, machine));
+      const says = new RegExp(`is built for ${name}, this is ${process.arch}`);
+      await loadFails(path, "LIBRARY_WRONG_ARCHITECTURE", says);
+    }
+  }),
+);
+
+test(
+  "a library cut short is an error that names it",
+  inDirectory(async (directory) => {
+    const path = join(directory, "short.so");
+    writeFileSync(path, withMachine(libraryPath, process.arch === "x64" ? 62 : 183).slice(0, 100));
+    await loadFails(path, "LIBRARY_NOT_FOUND", /Cannot open/);
+  }),
+);
+
+(cCompiler === undefined ? test.skip : test)(
+  "a library with another ABI version is LIBRARY_ABI_MISMATCH, and names both versions",
+  inDirectory(async (directory) => {
+    const [source, path] = [join(directory, "stub.c"), join(directory, "stub.so")];
+    writeFileSync(source, stubs(Object.keys(symbols), 999));
+    compile(cCompiler as string[], ["-shared", "-fPIC", source, "-o", path]);
+    const says = new RegExp(`has ABI version 999, this module needs ${abiVersion}`);
+    await loadFails(path, "LIBRARY_ABI_MISMATCH", says);
+  }),
+);
+
+(cCompiler === undefined ? test.skip : test)(
+  "a library that lacks functions is LIBRARY_ABI_MISMATCH, and the version it has is named",
+  inDirectory(async (directory) => {
+    const [source, path] = [join(directory, "stub.c"), join(directory, "stub.so")];
+    for (const names of [["millrace_abi_version"], ["something_else"]]) {
+      writeFileSync(source, stubs(names, 999));
+      compile(cCompiler as string[], ["-shared", "-fPIC", source, "-o", path]);
+      await loadFails(path, "LIBRARY_ABI_MISMATCH", /lacks a function|ABI version/);
+    }
+  }),
+);
+
+test("another system or processor is an UnsupportedPlatformError that names both", async () => {
+  const foreign = {
+    "platform=darwin": /found (deno|bun) on darwin, (x64|arm64)/,
+    "arch=riscv64": /found (deno|bun) on linux, riscv64/,
+  };
+  for (const [parameter, says] of Object.entries(foreign)) {
+    const child = await runChild("child_load.ts", [parameter]);
+    assert.equal(child.code, 0, child.stderr);
+    const { error } = JSON.parse(child.stdout) as Outcome;
+    assert.equal(error?.name, "UnsupportedPlatformError");
+    assert.equal(error.code, "UNSUPPORTED_PLATFORM");
+    assert.match(error.message, /^Cannot load Millrace: it needs Deno 2\.5 or Bun 1\.4 on Linux/);
+    assert.match(error.message, says);
+  }
+});
+
+(runtime === "deno" ? test : test.skip)(
+  "Deno needs --allow-ffi and no other permission, and says so when it is missing",
+  async () => {
+    const allowed = await runChild("child_load.ts", [], { permissions: ["--allow-ffi"] });
+    assert.equal(allowed.code, 0, allowed.stderr);
+    assert.deepEqual(JSON.parse(allowed.stdout), { value: 7 });
+    const denied = await runChild("child_load.ts", [], {
+      permissions: ["--allow-read", "--allow-env"],
+    });
+    assert.equal(denied.code, 0, denied.stderr);
+    const { error } = JSON.parse(denied.stdout) as Outcome;
+    assert.equal(error?.name, "NotCapable");
+    assert.match(error.message, /--allow-ffi/);
+  },
+);
+
+test(`the module alone loads no library: importing it under ${runtime} needs none`, async () => {
+  const child = await runChild("child_import.ts", [], {
+    environment: { MILLRACE_LIB: "/nonexistent/libmillrace.so" },
+  });
+  assert.equal(child.code, 0, child.stderr);
+  assert.equal(child.stdout.trim(), "imported");
+});

@@ -1,0 +1,157 @@
+/**
+ * One way to wait a process; see waiting.test.ts. The first parameter names it.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { mpsc, u32, type WaitStrategy } from "../../mod.ts";
+import { within } from "./bounded.ts";
+import { TestWorker } from "./workers.ts";
+
+/** How long the modes that measure CPU time wait. */
+const measureMs = 1500;
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Calls back later; by itself it does not keep the process alive. */
+function later(milliseconds: number, call: () => void): void {
+  (setTimeout(call, milliseconds) as unknown as NodeJS.Timeout).unref();
+}
+
+/** Prints the CPU time the process, all its threads, has used while `wait` ran. */
+async function measure(wait: () => Promise<unknown>): Promise<void> {
+  // What a runtime does at its start, and the first look at everything, is not waiting.
+  await sleep(300);
+  const before = process.cpuUsage();
+  await wait();
+  const { user, system } = process.cpuUsage(before);
+  console.log(JSON.stringify({ cpuMs: (user + system) / 1000 }));
+}
+
+const [mode = "", argument = ""] = process.argv.slice(2);
+const channel = mpsc(u32, { capacity: 1 });
+const sender = channel.sender();
+const receiver = channel.receiver();
+
+const modes: Record<string, () => unknown> = {
+  // ---- what keeps a process alive: nothing here awaits, so only the pending call can ----
+  receive() {
+    receiver.receive().then((value) => console.log(`received ${value}`));
+    later(300, () => sender.trySend(7));
+  },
+  iterate() {
+    receiver[Symbol.asyncIterator]().next().then(({ value }) => console.log(`received ${value}`));
+    later(300, () => sender.trySend(7));
+  },
+  run() {
+    receiver.run((value) => console.log(`received ${value}`));
+    later(300, () => {
+      sender.trySend(7);
+      channel.close();
+    });
+  },
+  send() {
+    sender.trySend(1);
+    sender.send(2).then(() => console.log("sent"));
+    later(300, () => receiver.tryReceive());
+  },
+  "receive, unref, ref"() {
+    receiver.unref();
+    receiver.receive().then((value) => console.log(`received ${value}`));
+    later(50, () => {});
+    receiver.ref();
+    later(300, () => sender.trySend(7));
+  },
+  "unref, receive"() {
+    receiver.unref().receive().then(() => console.log("received"));
+    later(60_000, () => sender.trySend(7));
+  },
+  "receive, unref"() {
+    receiver.receive().then(() => console.log("received"));
+    receiver.unref();
+  },
+  "receive, asleep, unref"() {
+    receiver.receive().then(() => console.log("received"));
+    // Longer than a receiver polls: it sleeps by then.
+    setTimeout(() => receiver.unref(), 100);
+  },
+  "unref, send"() {
+    sender.trySend(1);
+    sender.unref().send(2).then(() => console.log("sent"));
+  },
+  "unref, run"() {
+    receiver.unref().run(() => console.log("received"));
+  },
+  nothing() {},
+  "receive, close"() {
+    receiver.receive().catch((error) => console.log(error.code));
+    later(300, () => channel.close());
+  },
+
+  // ---- CPU time ----
+  idle: () =>
+    measure(async () => {
+      const pending = receiver.receive();
+      await sleep(measureMs);
+      channel.close();
+      await pending.catch(() => {});
+    }),
+  idleRun: () =>
+    measure(async () => {
+      const loop = receiver.run(() => {});
+      await sleep(measureMs);
+      await loop.stop();
+    }),
+  idleSend: () =>
+    measure(async () => {
+      sender.trySend(1);
+      const pending = sender.send(2);
+      await sleep(measureMs);
+      channel.close();
+      await pending.catch(() => {});
+    }),
+  idleDrained: () =>
+    measure(async () => {
+      sender.trySend(1);
+      const drained = channel.drained();
+      await sleep(measureMs);
+      channel.close();
+      receiver.tryReceive();
+      await drained;
+    }),
+  polling: () =>
+    measure(async () => {
+      const polled = mpsc(u32, { pollBudget: 1e9 });
+      const pending = polled.receiver().receive();
+      await sleep(measureMs);
+      polled.close();
+      await pending.catch(() => {});
+    }),
+  async blocked() {
+    await using worker = new TestWorker("web");
+    const other = mpsc(u32);
+    const blocked = worker.call(
+      "blockIdle",
+      other.receiverTicket(),
+      argument as WaitStrategy,
+      60_000,
+    );
+    blocked.catch(() => {});
+    await within(
+      (async () => {
+        while (other.stats().receiver !== "open") await sleep(10);
+      })(),
+      "the Worker to open its receiver",
+    );
+    await measure(() => sleep(measureMs));
+    other.close();
+    await blocked.catch(() => {});
+  },
+};
+
+const run = modes[mode];
+if (run === undefined) throw new Error(`there is no mode ${mode}`);
+await run();
