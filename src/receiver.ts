@@ -40,6 +40,8 @@ interface PendingReceive<Value> {
   readonly reject: (reason: unknown) => void;
   /** Called instead of reject() when the channel ends. */
   readonly end: () => void;
+  /** An iteration ends, too, when this receiver is closed: nothing it was handed is missing. */
+  readonly endsWhenClosed?: boolean;
 }
 
 const emptyResult: { readonly state: "empty" } = Object.freeze({ state: "empty" });
@@ -264,7 +266,7 @@ export class Receiver<Value, Batch = Value[]>
     };
     const unlisten = () => signal.removeEventListener("abort", onAbort);
     const listening: PendingReceive<Value> = {
-      takes: entry.takes,
+      ...entry,
       resolve: (value) => {
         unlisten();
         entry.resolve(value);
@@ -407,15 +409,20 @@ export class Receiver<Value, Batch = Value[]>
     );
   }
 
-  /** Values until the channel is closed and drained; throws the reason it was closed with, if any. */
+  /**
+   * Values until the channel is closed and drained, or this receiver is closed; throws the reason
+   * the channel was closed with, if any.
+   */
   [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
     let isFinished = false;
+    const wasOpen = this.#endpoint.handle !== 0;
     const finish = () => Promise.resolve({ done: true, value: undefined } as const);
     return {
       next: () => {
         try {
+          // Closed on the way: the iteration ends. One begun on a closed receiver is a mistake.
+          if (isFinished || (wasOpen && this.#endpoint.handle === 0)) return finish();
           this.#checkFree();
-          if (isFinished) return finish();
           if (this.#poll() > 0) {
             const value = this.#consumer.take();
             this.#consumer.settleSoon();
@@ -459,20 +466,30 @@ export class Receiver<Value, Batch = Value[]>
         if (closing === undefined) resolve({ done: true, value: undefined });
         else reject(closing.reason);
       },
+      endsWhenClosed: true,
     }, undefined);
     return await promise;
   }
 
   /**
    * Batches of values, each all that was there up to `max`, until the channel is closed and
-   * drained. Each batch is the caller's own.
+   * drained, or this receiver is closed. Each batch is the caller's own.
    */
   async *batches(
     options?: ReceiveOptions & { readonly max?: number },
   ): AsyncGenerator<Batch, void, void> {
     const max = checkCount("receive batches", "max", options?.max ?? batchMax, 1);
-    while (await this.ready(options)) {
-      yield this.#consumer.takeBatch(max) as Batch;
+    this.#checkOpen();
+    while (this.#endpoint.handle !== 0) {
+      const isThere = await this.ready(options).catch((error) => {
+        if (this.#endpoint.handle !== 0) throw error;
+        return false;
+      });
+      if (!isThere) break;
+      // Another receive may have taken it since.
+      if (this.#endpoint.handle !== 0 && this.#poll() > 0) {
+        yield this.#consumer.takeBatch(max) as Batch;
+      }
     }
     const closing = readReason(this.#endpoint);
     if (closing !== undefined) throw closing.reason;
@@ -649,7 +666,10 @@ export class Receiver<Value, Batch = Value[]>
       "ENDPOINT_CLOSED",
       "Cannot receive: this receiver has been closed",
     );
-    for (const entry of this.#pending.splice(0)) entry.reject(error);
+    for (const entry of this.#pending.splice(0)) {
+      if (entry.endsWhenClosed) entry.end();
+      else entry.reject(error);
+    }
   }
 
   /** The same as {@linkcode Receiver.close}. */

@@ -116,7 +116,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   }
 
   /**
-   * Stops the loop after everything that has been sent by now is handled. The receiver stays open.
+   * Stops the loop after everything that has been sent by now is handled (and perhaps some of what
+   * is sent meanwhile). The receiver stays open.
    *
    * @returns A promise that resolves then, and rejects as `finished` does. Inside the handler do not
    *   await it: the loop would wait for itself.

@@ -180,7 +180,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * Sends a value, waiting for room if need be. Values sent so arrive in the order of the calls.
+   * Sends a value, waiting for room if need be. Values sent so arrive in the order of the calls. An
+   * object is encoded when there is room for it: do not change it before the promise resolves.
    *
    * @returns A promise that resolves when the value is in the ring.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is the unsent value.

@@ -488,15 +488,19 @@ test("toReadableStream() errors with the reason of the close", async () => {
 
 // ---- close ----
 
-test("close() rejects receives that wait, and is idempotent", async () => {
+test("close() rejects receives that wait, ends iterations, and is idempotent", async () => {
   using both = pair(u32);
   const { receiver } = both;
   const waiting = [receiver.receive(), receiver.ready()];
-  const next = receiver[Symbol.asyncIterator]().next();
+  const values = receiver[Symbol.asyncIterator]();
+  const next = values.next();
+  const batch = receiver.batches().next();
   receiver.close();
   receiver.close();
   for (const receive of waiting) await rejects(receive, endpointClosed);
-  await rejects(next, endpointClosed);
+  for (const end of [next, values.next(), batch]) {
+    assert.deepEqual(await end, { done: true, value: undefined });
+  }
 });
 
 test("every method of a closed receiver says so", async () => {
