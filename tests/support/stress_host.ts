@@ -93,7 +93,7 @@ export class Crew {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL("./stress_worker.ts", import.meta.url), { type: "module" });
+    const worker = new Worker(new URL("./stress_worker.js", import.meta.url), { type: "module" });
     this.#all.push(worker);
     return worker;
   }

@@ -1,0 +1,3 @@
+import { load } from "./stress_load.js";
+
+load("./stress_worker.ts");
