@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 2;
+export const abiVersion = 3;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -70,6 +70,10 @@ export const symbols = {
     result: "i32",
   },
   millrace_endpoint_close: {
+    parameters: ["u32"], // uint32_t endpoint
+    result: "i32",
+  },
+  millrace_endpoint_expose: {
     parameters: ["u32"], // uint32_t endpoint
     result: "i32",
   },

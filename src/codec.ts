@@ -84,12 +84,14 @@ export interface RecordBuffer extends Uint8Array {
 /** A message of variable length: a header, then the payload. */
 export interface RecordCodec<Value> {
   readonly kind: "record";
+  /** Whether `decode` shows the program a view of the ring. */
+  readonly exposesMemory: boolean;
   /**
    * Puts a value's payload at byte `offset`, where `room` bytes are free (fewer than 0 where not
    * even the header fits), and sets `view.flags`.
    *
-   * @returns The payload's bytes; or, when they are more than `room`, their complement (`~bytes`),
-   *   and nothing of use was written. Given so much room a second call must succeed.
+   * @returns The payload's bytes; or, when they are more than `room`, `-1 - bytes`, and nothing of
+   *   use was written. Given so much room a second call must succeed.
    */
   encode(view: RecordView, offset: number, room: number, value: Value): number;
   /** Takes a value out of `length` bytes at `offset`. Throws if they are not one. */

@@ -37,6 +37,8 @@ export abstract class Consumer<Value, Batch> {
   /** Whether the capacity of a ring is a count of bytes. */
   abstract readonly countsBytes: boolean;
   protected readonly endpoint: Endpoint;
+  /** Counts the windows entered. */
+  #windows = 0;
   /** The most that is taken before it is given back, so that a full ring has room again soon. */
   readonly #settleSlots: number;
 
@@ -45,8 +47,8 @@ export abstract class Consumer<Value, Batch> {
     this.#settleSlots = Math.max(1, endpoint.info.capacity >>> 2);
   }
 
-  /** Makes the ring of the next window the one that is read. */
-  protected abstract enter(ring: number): void;
+  /** Makes `[index, end)` of a ring what is read. */
+  protected abstract enter(ring: number, end: number): void;
 
   /** Takes the next value; `poll()` must have been positive. */
   abstract take(): Value;
@@ -81,9 +83,10 @@ export abstract class Consumer<Value, Batch> {
         if (answer === Status.ended) return ended;
         throw errorOf(answer, "receive");
       }
-      this.index = this.released = endpoint.mailbox[1] as number;
-      this.end = this.index + answer;
-      this.enter(endpoint.mailbox[0] as number);
+      // Nothing is readable until the ring is entered: that can throw.
+      this.end = this.index = this.released = endpoint.mailbox[1] as number;
+      this.#windows++;
+      this.enter(endpoint.mailbox[0] as number, this.index + answer);
       if (this.index < this.end) return answer;
     }
   }
@@ -104,18 +107,22 @@ export abstract class Consumer<Value, Batch> {
   /** Gives back what was taken. */
   settle(): void {
     const slots = this.index - this.released;
-    if (slots === 0 || this.isDecoding) return;
     const { endpoint } = this;
+    if (slots === 0 || this.isDecoding || endpoint.handle === 0) return;
     const answer = endpoint.symbols.millrace_receiver_release(
       endpoint.handle,
       slots,
       this.unsettled,
     );
+    if (answer < 0) throw errorOf(answer, "receive");
     this.released = this.index;
     this.unsettled = 0;
-    if (answer === 0) return;
-    if (answer < 0) throw errorOf(answer, "receive");
-    endpoint.bells.ring(answer, endpoint.mailbox[0] as number);
+    if (answer !== 0) endpoint.bells.ring(answer, endpoint.mailbox[0] as number);
+  }
+
+  /** Where the consumer stands: two are equal if nothing was taken in between. */
+  get place(): number {
+    return this.#windows * placesPerWindow + this.index;
   }
 
   /** Messages taken and not yet given back. */
@@ -125,6 +132,8 @@ export abstract class Consumer<Value, Batch> {
 }
 
 const settleMessages = 64;
+/** More than a ring has slots. Together with a count of windows it stays a safe integer for ages. */
+const placesPerWindow = 2 ** 31;
 
 /** A consumer of one slot a value. */
 export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
@@ -138,16 +147,21 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
     this.#codec = codec;
   }
 
-  protected enter(ring: number): void {
+  protected enter(ring: number, end: number): void {
+    this.#view = this.#viewOf(ring);
+    this.end = end;
+  }
+
+  #viewOf(ring: number): unknown {
     const known = this.#rings[ring];
     if (known !== undefined) {
       if (known.memory.byteLength === 0) throw transferred();
-      this.#view = known.view;
-      return;
+      return known.view;
     }
     const memory = this.endpoint.mapRing(ring);
-    this.#view = this.#codec.bind(memory);
-    this.#rings[ring] = { memory, view: this.#view };
+    const view = this.#codec.bind(memory);
+    this.#rings[ring] = { memory, view };
+    return view;
   }
 
   take(): Value {
@@ -174,7 +188,13 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
     let taken = 0;
     while (taken < out.length && this.poll() > 0) {
       const count = Math.min(out.length - taken, this.end - this.index);
-      this.#codec.readInto(this.#view, this.index, count, out, taken);
+      // `out` can be a Proxy, whose code must not receive.
+      this.isDecoding = true;
+      try {
+        this.#codec.readInto(this.#view, this.index, count, out, taken);
+      } finally {
+        this.isDecoding = false;
+      }
       this.#advance(count);
       taken += count;
     }
@@ -189,6 +209,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
 
   window(): { view: Window<Value>; messages: number } {
     const messages = this.end - this.index;
+    this.endpoint.expose();
     return { view: this.#codec.window(this.#view, this.index, messages), messages };
   }
 
@@ -209,12 +230,14 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
     super(endpoint);
     this.#codec = codec;
+    if (codec.exposesMemory) endpoint.expose();
   }
 
-  protected enter(ring: number): void {
+  protected enter(ring: number, end: number): void {
     const view = this.#views[ring] ??= bindRecords(this.endpoint.mapRing(ring));
     if (view.memory.byteLength === 0) throw transferred();
     this.#view = view;
+    this.end = end;
     view.textStart = view.textEnd = 0;
     this.#skipPadding(view);
   }
@@ -273,7 +296,10 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
       try {
         value = this.take();
       } catch (error) {
-        if (taken === 0) throw error;
+        if (taken === 0) {
+          this.settle();
+          throw error;
+        }
         // What was taken before is not lost: the next call meets the one that cannot be decoded.
         this.index = this.#last;
         this.unsettled--;
@@ -287,6 +313,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
 
   window(): { view: Uint8Array[]; messages: number } {
     const view = this.#view as RecordView;
+    this.endpoint.expose();
     const payloads: Uint8Array[] = [];
     for (let index = this.index; index < this.end;) {
       if (((view.u32[index * 2 + 1] as number) & flagPadding) !== 0) break;

@@ -69,9 +69,10 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
   };
   const records: RecordCodec<Value> = {
     kind: "record",
+    exposesMemory: true,
     encode(view, offset, room, value) {
       const encoded = encodeChecked(value);
-      if (encoded.length > room) return ~encoded.length;
+      if (encoded.length > room) return -1 - encoded.length;
       view.flags = 0;
       view.u8.set(encoded, offset);
       return encoded.length;

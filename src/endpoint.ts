@@ -57,6 +57,7 @@ export class Endpoint {
   readonly #memories: ArrayBuffer[] = [];
   /** A view of the ring mapped last; its length tells whether the ring is still mapped. */
   #probe: Uint8Array | undefined;
+  #isExposed = false;
 
   constructor(info: EndpointInfo, bells: Bells) {
     this.#native = native();
@@ -83,6 +84,16 @@ export class Endpoint {
   }
 
   /**
+   * To be called before a view of a ring is handed to the program: it may pass it on to a thread
+   * that outlives this one.
+   */
+  expose(): void {
+    if (this.#isExposed) return;
+    this.#isExposed = true;
+    this.symbols.millrace_endpoint_expose(this.handle);
+  }
+
+  /**
    * Throws if a program has transferred the ring mapped last away: what is then written and read
    * through its views is nothing.
    */
@@ -104,16 +115,29 @@ export class Endpoint {
     const handle = this.handle;
     this.handle = 0;
     for (const memory of this.#memories.splice(0)) {
-      if (memory.byteLength === 0) {
-        // Somebody transferred it away: the memory must stay, for we can no longer take it back.
-        this.symbols.millrace_endpoint_quarantine(handle);
-      } else {
-        structuredClone(memory, { transfer: [memory] });
-      }
+      // Somebody has transferred it away, or will not let it go: we cannot take it back, so it stays.
+      if (!detach(memory)) this.symbols.millrace_endpoint_quarantine(handle);
     }
     const answer = this.symbols.millrace_endpoint_close(handle);
     if (answer > 0) this.bells.ring(answer, this.info.ring);
   }
+}
+
+/** Makes what stands on an endpoint; if that fails the endpoint is closed, not left behind. */
+export function buildOn<Built>(endpoint: Endpoint, build: () => Built): Built {
+  try {
+    return build();
+  } catch (error) {
+    endpoint.close();
+    throw error;
+  }
+}
+
+/** Makes every view of the memory empty. False: it was not ours to do so. */
+function detach(memory: ArrayBuffer): boolean {
+  if (memory.byteLength === 0) return false;
+  structuredClone(memory, { transfer: [memory] });
+  return memory.byteLength === 0;
 }
 
 /** The error of an endpoint whose memory a program has transferred away. */

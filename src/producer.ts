@@ -99,6 +99,11 @@ export abstract class Producer<Value> {
     this.limit = 0;
   }
 
+  /** Shuts the way of `store()`: a send waits for room, and what is put must not pass it by. */
+  closeChunk(): void {
+    this.limit = 0;
+  }
+
   /** Remembers where the producer stands. */
   checkpoint(): Checkpoint {
     return { index: this.index, messages: this.messages, publications: this.publications };
@@ -233,6 +238,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   /** Up to `count` free slots in place; undefined when there is none. */
   reserveWindow(count: number): Window<Value> | undefined {
     this.checkNotWriting();
+    this.endpoint.expose();
     if (this.index === this.granted && !this.#makeRoom()) return undefined;
     return this.#codec.window(this.#view, this.index, Math.min(count, this.granted - this.index));
   }
@@ -285,7 +291,7 @@ export class RecordProducer<Value> extends Producer<Value> {
     const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
     const offset = this.index * recordSlotBytes + recordSlotBytes;
     const length = this.#codec.encode(this.#view, offset, room, value);
-    if (length < 0) return this.#putWithNewRoom(value, ~length);
+    if (length < 0) return this.#putWithNewRoom(value, -1 - length);
     this.#finishRecord(length);
     return true;
   }
@@ -356,6 +362,7 @@ export class RecordProducer<Value> extends Producer<Value> {
   /** `payloadBytes` free bytes in place, for a payload; undefined when there is no room. */
   reserveBytes(payloadBytes: number): Uint8Array | undefined {
     this.checkNotWriting();
+    this.endpoint.expose();
     const slots = this.slotsOf(payloadBytes);
     if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) {
       return undefined;

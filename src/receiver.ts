@@ -8,7 +8,7 @@ import { Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type WritableBatch } from "./codec.ts";
 import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./consumer.ts";
-import { Endpoint, openInfo } from "./endpoint.ts";
+import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { checkCount } from "./producer.ts";
@@ -91,8 +91,10 @@ export class Receiver<Value, Batch = Value[]>
   readonly #wait: WaitStrategy;
   readonly #waiter: Waiter;
   readonly #pending: PendingReceive<Value>[] = [];
-  /** Messages of the last `readable()` that can still be released. */
+  /** Messages of the last `readable()` that can still be released, */
   #exposed = 0;
+  /** if the consumer still stands there. */
+  #exposedAt = 0;
   #hasEnded = false;
   #isSettleScheduled = false;
   #run: Run<Value, Batch> | undefined;
@@ -123,7 +125,7 @@ export class Receiver<Value, Batch = Value[]>
     wait: WaitStrategy,
     pollBudget: PollBudget,
   ): Receiver<Value, Batch> {
-    return new Receiver(endpoint, layout, wait, pollBudget);
+    return buildOn(endpoint, () => new Receiver(endpoint, layout, wait, pollBudget));
   }
 
   /**
@@ -154,7 +156,7 @@ export class Receiver<Value, Batch = Value[]>
       endpoint.close();
       throw new TicketError("TICKET_FORGED", "Cannot open a receiver: the ticket was altered");
     }
-    return new Receiver(endpoint, layout, checked.wait, checked.pollBudget);
+    return Receiver[makeReceiver](endpoint, layout, checked.wait, checked.pollBudget);
   }
 
   /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */
@@ -185,13 +187,8 @@ export class Receiver<Value, Batch = Value[]>
    */
   tryReceive(): ReceiveResult<Value> {
     this.#checkFree();
-    const consumer = this.#consumer;
     const there = this.#poll();
-    if (there > 0) {
-      const value = consumer.take();
-      consumer.settle();
-      return { state: "ok", value };
-    }
+    if (there > 0) return { state: "ok", value: this.#takeOne() };
     if (there === 0) return emptyResult;
     this.#end();
     return closedResult;
@@ -207,11 +204,7 @@ export class Receiver<Value, Batch = Value[]>
     try {
       this.#checkFree();
       const there = this.#poll();
-      if (there > 0) {
-        const value = this.#consumer.take();
-        this.#consumer.settle();
-        return Promise.resolve(value);
-      }
+      if (there > 0) return Promise.resolve(this.#takeOne());
       if (there === ended) {
         this.#end();
         return Promise.reject(this.#endError());
@@ -334,6 +327,15 @@ export class Receiver<Value, Batch = Value[]>
     );
   }
 
+  /** Takes a value and gives its place back, even if it cannot be decoded. */
+  #takeOne(): Value {
+    try {
+      return this.#consumer.take();
+    } finally {
+      this.#consumer.settle();
+    }
+  }
+
   /** Looks what is there, for whoever does not wait: those who do come first. */
   #poll(): number {
     if (this.#pending.length !== 0 && !this.#servePending()) return 0;
@@ -416,6 +418,8 @@ export class Receiver<Value, Batch = Value[]>
   [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
     let isFinished = false;
     const wasOpen = this.#endpoint.handle !== 0;
+    /** Calls of next() that have not been served: return() takes them back. */
+    const waiting = new Set<PendingReceive<Value>>();
     const finish = () => Promise.resolve({ done: true, value: undefined } as const);
     return {
       next: () => {
@@ -424,18 +428,21 @@ export class Receiver<Value, Batch = Value[]>
           if (isFinished || (wasOpen && this.#endpoint.handle === 0)) return finish();
           this.#checkFree();
           if (this.#poll() > 0) {
-            const value = this.#consumer.take();
-            this.#consumer.settleSoon();
-            this.#settleThisTurn();
-            return Promise.resolve({ done: false, value });
+            try {
+              return Promise.resolve({ done: false, value: this.#consumer.take() });
+            } finally {
+              this.#consumer.settleSoon();
+              this.#settleThisTurn();
+            }
           }
         } catch (error) {
           return Promise.reject(error);
         }
-        return this.#nextOrEnd();
+        return this.#nextOrEnd(waiting);
       },
       return: () => {
         isFinished = true;
+        for (const entry of waiting) this.#forget(entry);
         if (this.#endpoint.handle !== 0) this.#consumer.settle();
         return finish();
       },
@@ -455,20 +462,40 @@ export class Receiver<Value, Batch = Value[]>
     });
   }
 
-  async #nextOrEnd(): Promise<IteratorResult<Value, undefined>> {
+  #nextOrEnd(
+    waiting: Set<PendingReceive<Value>>,
+  ): Promise<IteratorResult<Value, undefined>> {
     const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Value, undefined>>();
-    this.#enqueue({
+    const entry: PendingReceive<Value> = {
       takes: true,
-      resolve: (value) => resolve({ done: false, value }),
-      reject,
+      resolve: (value) => {
+        waiting.delete(entry);
+        resolve({ done: false, value });
+      },
+      reject: (reason) => {
+        waiting.delete(entry);
+        reject(reason);
+      },
       end: () => {
+        waiting.delete(entry);
         const closing = readReason(this.#endpoint);
         if (closing === undefined) resolve({ done: true, value: undefined });
         else reject(closing.reason);
       },
       endsWhenClosed: true,
-    }, undefined);
-    return await promise;
+    };
+    waiting.add(entry);
+    this.#enqueue(entry, undefined);
+    return promise;
+  }
+
+  /** Takes back a receive that waits, as if the channel had ended for it. */
+  #forget(entry: PendingReceive<Value>): void {
+    const index = this.#pending.indexOf(entry);
+    if (index < 0) return;
+    this.#pending.splice(index, 1);
+    if (this.#pending.length === 0) this.#waiter.cancel();
+    entry.end();
   }
 
   /**
@@ -509,6 +536,7 @@ export class Receiver<Value, Batch = Value[]>
     if (there <= 0) return undefined;
     const { view, messages } = this.#consumer.window();
     this.#exposed = messages;
+    this.#exposedAt = this.#consumer.place;
     return view as Readable<Value, Batch>;
   }
 
@@ -521,14 +549,16 @@ export class Receiver<Value, Batch = Value[]>
   release(count: number = this.#exposed): void {
     this.#checkOpen();
     checkCount("release", "count", count, 0);
-    if (count > this.#exposed) {
-      throw new RangeError(
-        `Cannot release: readable() has ${this.#exposed} left, received ${count}`,
-      );
+    const consumer = this.#consumer;
+    const left = consumer.place === this.#exposedAt ? this.#exposed : 0;
+    if (count > left) {
+      throw new RangeError(`Cannot release: readable() has ${left} left, received ${count}`);
     }
-    this.#consumer.skip(count);
-    this.#exposed -= count;
-    this.#consumer.settle();
+    if (count === 0) return;
+    consumer.skip(count);
+    this.#exposed = left - count;
+    this.#exposedAt = consumer.place;
+    consumer.settle();
   }
 
   /**
@@ -679,8 +709,11 @@ export class Receiver<Value, Batch = Value[]>
 
   /** Stops a managed loop after what had been sent is handled, then closes. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#run?.stop();
-    this.close();
+    try {
+      await this.#run?.stop();
+    } finally {
+      this.close();
+    }
   }
 }
 

@@ -25,13 +25,14 @@ export function bindRecords(memory: ArrayBuffer): RecordView {
 
 const bytesCodec: RecordCodec<Uint8Array> = {
   kind: "record",
+  exposesMemory: false,
   encode(view, offset, room, value) {
     if (!(value instanceof Uint8Array)) {
       throw new TypeError(
         `Cannot send as bytes: expected a Uint8Array, received ${describe(value)}`,
       );
     }
-    if (value.length > room) return ~value.length;
+    if (value.length > room) return -1 - value.length;
     view.flags = 0;
     view.u8.set(value, offset);
     return value.length;
@@ -58,6 +59,7 @@ export const bytes: Layout<Uint8Array> = defineLayout({ kind: "bytes" }, bytesCo
 
 const utf8Codec: RecordCodec<string> = {
   kind: "record",
+  exposesMemory: false,
   encode(view, offset, room, value) {
     if (typeof value !== "string") {
       throw new TypeError(`Cannot send as utf8: expected a string, received ${describe(value)}`);
@@ -96,6 +98,7 @@ function stringify(value: unknown): string {
 
 const jsonCodec: RecordCodec<unknown> = {
   kind: "record",
+  exposesMemory: false,
   encode: (view, offset, room, value) => encodeText(view, offset, room, stringify(value)),
   decode: (view, offset, length, flags) => JSON.parse(decodeText(view, offset, length, flags)),
 };

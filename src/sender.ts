@@ -7,7 +7,7 @@
 import { Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
-import { Endpoint, openInfo } from "./endpoint.ts";
+import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError, TimeoutError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import {
@@ -109,7 +109,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     wait: WaitStrategy,
     pollBudget: PollBudget,
   ): Sender<Value, Batch> {
-    return new Sender(endpoint, layout, wait, pollBudget);
+    return buildOn(endpoint, () => new Sender(endpoint, layout, wait, pollBudget));
   }
 
   /**
@@ -139,7 +139,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       endpoint.close();
       throw new TicketError("TICKET_FORGED", "Cannot open a sender: the ticket was altered");
     }
-    return new Sender(endpoint, layout, checked.wait, checked.pollBudget);
+    return Sender[makeSender](endpoint, layout, checked.wait, checked.pollBudget);
   }
 
   /** The most values (bytes, for layouts of variable length) this sender's ring holds. */
@@ -163,11 +163,16 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @throws {ChannelClosedError} If this sender has been closed (`"ENDPOINT_CLOSED"`).
    */
   trySend(value: Value): boolean {
-    // Not before those that wait for room.
-    if (this.#pending.length !== 0 && !this.#sendPending()) return false;
+    if (!this.#admits()) return false;
+    this.#reserved = undefined;
     if (this.#endpoint.handle === 0) throw this.#closedError(value);
     const producer = this.#producer;
     return producer.put(value) && this.#publishOne();
+  }
+
+  /** Whether it is a newcomer's turn: not before those that wait for room. */
+  #admits(): boolean {
+    return this.#pending.length === 0 || this.#sendPending();
   }
 
   /** Publishes the value just put, and what the writer had put before it. */
@@ -215,11 +220,17 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       const slots = producer instanceof FixedProducer
         ? 1
         : producer.slotsOf(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
-      if (this.#pending.length === 0 && this.#hasRoom(slots)) return resolved;
-      return this.#enqueue({ hasValue: false, value: undefined, slots }, options?.signal);
+      return this.#readyFor(slots, options);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** Resolves when there is room for a message of so many slots. */
+  #readyFor(slots: number, options: SendOptions | undefined): Promise<void> {
+    if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
+    if (this.#pending.length === 0 && this.#hasRoom(slots)) return resolved;
+    return this.#enqueue({ hasValue: false, value: undefined, slots }, options?.signal);
   }
 
   #enqueue(
@@ -230,12 +241,15 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const entry: PendingSend<Value> = { hasValue, value, slots, resolve, reject };
     this.#pending.push(entry);
+    this.#producer.closeChunk();
     if (signal !== undefined) {
       const onAbort = () => {
         const index = this.#pending.indexOf(entry);
         if (index < 0) return;
         this.#pending.splice(index, 1);
         if (this.#pending.length === 0) this.#waiter.cancel();
+        // The one behind may need less room than the first did.
+        else if (index === 0) this.#waiter.resume();
         reject(signal.reason);
       };
       signal.addEventListener("abort", onAbort, { once: true });
@@ -250,6 +264,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   #sendPending(): boolean {
     while (this.#pending.length !== 0) {
       const entry = this.#pending[0] as PendingSend<Value>;
+      this.#reserved = undefined;
       const outcome = this.#attempt(entry);
       if (outcome === "full") return false;
       // The entry may be gone: a value's own code can abort a signal.
@@ -335,7 +350,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (this.#endpoint.handle === 0) {
       throw this.#closedError(Array.prototype.slice.call(values, from));
     }
-    if (this.#pending.length !== 0 && !this.#sendPending()) return 0;
+    if (!this.#admits()) return 0;
+    this.#reserved = undefined;
     const producer = this.#producer;
     const before = producer.checkpoint();
     let put: number;
@@ -363,7 +379,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   async sendAll(values: ArrayLike<Value>, options?: SendOptions): Promise<void> {
     for (let sent = this.sendBatch(values); sent < values.length;) {
       try {
-        await this.ready(options);
+        await this.#readyFor(this.#producer.slotsNeeded, options);
       } catch (error) {
         if (!(error instanceof ChannelClosedError)) throw error;
         throw this.#closedError(Array.prototype.slice.call(values, sent));
@@ -421,7 +437,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       options,
       this.#wait,
       (...unsent) => this.#closedError(...unsent),
-      (options) => this.ready(options),
+      () => this.#admits(),
+      (slots, options) => this.#readyFor(slots, options),
     );
   }
 
@@ -439,6 +456,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const producer = this.#producer;
     checkCount("reserve", "count", count, producer instanceof FixedProducer ? 1 : 0);
     if (this.#endpoint.handle === 0) throw this.#closedError();
+    if (!this.#admits()) return undefined;
     const room = producer instanceof FixedProducer
       ? producer.reserveWindow(count)
       : producer.reserveBytes(count);
@@ -452,8 +470,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *
    * @throws {RangeError} If `count` is more than was reserved, nothing was, or something else was
    *   sent since.
-   * @throws {ChannelClosedError} If the channel was closed meanwhile; `value` is an array of what was
-   *   not sent.
+   * @throws {ChannelClosedError} If the channel was closed meanwhile; `value` is an array of what a
+   *   writer had pushed before and was not sent either.
    */
   commit(count: number = this.#reserved?.length ?? 0): void {
     checkCount("commit", "count", count, 0);
@@ -470,6 +488,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (producer instanceof FixedProducer) producer.commitWindow(count);
     else producer.commitBytes(count);
     if (producer.publish()) return;
+    // What was written in place stays with the caller; what a writer had pushed is told.
+    producer.rollBack(reserved.at);
     const unsent = producer.pendingValues();
     producer.discard();
     throw this.#closedError(unsent);

@@ -20,7 +20,7 @@ export function encodeText(view: RecordView, offset: number, room: number, text:
   // UTF-8 takes at most three bytes a UTF-16 unit: with that much room nothing is cut off.
   if (length * 3 > room) {
     const bytes = Buffer.byteLength(text, "utf8");
-    if (bytes > room) return ~bytes;
+    if (bytes > room) return -1 - bytes;
   }
   const written = isBun
     ? view.buffer.utf8Write(text, offset, room)

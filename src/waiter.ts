@@ -146,7 +146,11 @@ export class Waiter {
     if (!this.#isWaiting) return;
     if (this.#target.attempt()) {
       this.#finish();
-    } else if (performance.now() < this.#pollUntil) {
+      return;
+    }
+    // The attempt can run a program's code, which may have cancelled this wait, or begun another.
+    if (!this.#isWaiting || this.#immediate !== undefined || this.#watch !== undefined) return;
+    if (performance.now() < this.#pollUntil) {
       if (++this.#turns > turnsBeforeYield) this.#yieldThread();
       this.#pollNextTurn();
     } else {

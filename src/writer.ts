@@ -40,7 +40,10 @@ export class Writer<Value> implements Disposable {
   readonly #options: WaitOptions;
   readonly #wait: WaitStrategy;
   readonly #closedError: (...unsent: [value: unknown] | []) => ChannelClosedError;
-  readonly #ready: (options?: { signal?: AbortSignal }) => Promise<void>;
+  readonly #admits: () => boolean;
+  readonly #ready: (slots: number, options?: { signal?: AbortSignal }) => Promise<void>;
+  /** What the last refused value needs. */
+  #slotsNeeded = 1;
   #isFlushScheduled = false;
   /** What the flush at the end of a turn met; thrown by the next call. */
   #failure: ChannelClosedError | undefined;
@@ -53,7 +56,8 @@ export class Writer<Value> implements Disposable {
     options: WriterOptions | undefined,
     wait: WaitStrategy,
     closedError: (...unsent: [value: unknown] | []) => ChannelClosedError,
-    ready: (options?: { signal?: AbortSignal }) => Promise<void>,
+    admits: () => boolean,
+    ready: (slots: number, options?: { signal?: AbortSignal }) => Promise<void>,
   ) {
     const { chunk } = options ?? {};
     this.#producer = producer;
@@ -65,6 +69,7 @@ export class Writer<Value> implements Disposable {
     this.#options = options ?? {};
     this.#wait = options?.wait === undefined ? wait : checkStrategy(options.wait);
     this.#closedError = closedError;
+    this.#admits = admits;
     this.#ready = ready;
   }
 
@@ -85,8 +90,13 @@ export class Writer<Value> implements Disposable {
   #pushSlow(value: Value): void {
     const producer = this.#producer;
     if (producer.pendingMessages === 0) this.#beginChunk();
-    if (!producer.put(value)) this.#pushBlocking(value);
+    if (!this.#put(value)) this.#pushBlocking(value);
     this.#afterPut();
+  }
+
+  /** Puts a value, unless sends wait for room: what came first goes first. */
+  #put(value: Value): boolean {
+    return this.#admits() && this.#producer.put(value);
   }
 
   #afterPut(): void {
@@ -103,7 +113,8 @@ export class Writer<Value> implements Disposable {
     const producer = this.#producer;
     if (producer.store(value)) return true;
     if (producer.pendingMessages === 0) this.#beginChunk();
-    if (!producer.put(value)) {
+    if (!this.#put(value)) {
+      this.#slotsNeeded = producer.slotsNeeded;
       this.flush();
       return false;
     }
@@ -136,7 +147,7 @@ export class Writer<Value> implements Disposable {
     const { symbols } = this.#endpoint;
     waitBlocking(this.#options, this.#wait, "push", () => {
       // put() has published what was pushed before, or could not because the channel is closed.
-      if (this.#producer.put(value)) return true;
+      if (this.#put(value)) return true;
       if (!this.#producer.publish() || this.#isClosed()) {
         const unsent = [...Array.from(this.#producer.pendingValues()), value];
         this.#producer.discard();
@@ -175,15 +186,15 @@ export class Writer<Value> implements Disposable {
   }
 
   /**
-   * Resolves when there is room for a value.
+   * Resolves when there is room for a value; after a `tryPush()` that had none, for that value.
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed.
    */
   ready(options?: { readonly signal?: AbortSignal }): Promise<void> {
-    return this.#ready(options);
+    return this.#ready(this.#slotsNeeded, options);
   }
 
-  /** Publishes what was pushed; the sender stays open. */
+  /** Publishes what was pushed; the sender stays open. Throws as `flush()` does. */
   [Symbol.dispose](): void {
     if (this.#endpoint.handle !== 0) this.flush();
   }

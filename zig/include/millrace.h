@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 2
+#define MILLRACE_ABI_VERSION 3
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -133,7 +133,10 @@ int32_t millrace_ticket_revoke(uint32_t channel, const millrace_ticket *ticket);
 int32_t millrace_endpoint_open(const millrace_ticket *ticket, uint32_t role, millrace_endpoint_info *info);
 int32_t millrace_endpoint_open_on(uint32_t channel, uint32_t role, millrace_endpoint_info *info);
 int32_t millrace_endpoint_close(uint32_t endpoint);
-/* Keeps the channel's memory mapped for the life of the process. */
+/* Says that a view of the channel's memory is in the program's hands: if the thread dies without
+ * closing the endpoint, the channel's address range stays reserved. */
+int32_t millrace_endpoint_expose(uint32_t endpoint);
+/* Keeps the channel's address range reserved for the life of the process. */
 int32_t millrace_endpoint_quarantine(uint32_t endpoint);
 /* Where the data of a ring is: address, then bytes. */
 int32_t millrace_endpoint_ring(uint32_t endpoint, uint32_t ring, uint64_t place[2]);

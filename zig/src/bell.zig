@@ -59,6 +59,7 @@ pub const WaitWord = extern struct {
 
     fn takeArmed(self: *WaitWord) Wake {
         @branchHint(.cold);
+        // SC, as the load: of several wakers one gets the arm, and it wakes.
         switch (@as(Waiting, @enumFromInt(self.word.swap(@intFromEnum(Waiting.awake), .seq_cst)))) {
             .awake => return .nobody, // another waker was faster
             .bell => return .ring_bell,

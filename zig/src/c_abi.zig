@@ -14,7 +14,7 @@ const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 2;
+pub const abi_version = 3;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -161,6 +161,12 @@ fn describe(slot: *endpoint.Slot, info: *EndpointInfo) i32 {
 
 export fn millrace_endpoint_close(handle: u32) i32 {
     return bellsNumber(endpoint.closeEndpoint(handle) catch |err| return Status.of(err));
+}
+
+export fn millrace_endpoint_expose(handle: u32) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    endpoint.expose(slot);
+    return 0;
 }
 
 export fn millrace_endpoint_quarantine(handle: u32) i32 {

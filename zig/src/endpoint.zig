@@ -37,7 +37,7 @@ pub const Channel = struct {
     segment: Segment,
     has_records: bool,
     references: u32,
-    /// A view of the mapping got out of our hands (its buffer was transferred): keep it mapped.
+    /// A view of the mapping got out of our hands (its buffer was transferred): keep the range.
     is_quarantined: bool = false,
 };
 
@@ -64,6 +64,8 @@ pub const Slot = struct {
     /// The identity of the thread that opened it.
     owner: std.atomic.Value(usize) = .init(0),
     channel: *Channel = undefined,
+    /// JavaScript has handed a view of the mapping to the program, which may have passed it on.
+    is_exposed: bool = false,
     body: Body = .channel,
     /// The next endpoint of the same thread, or of the free list: an index + 1.
     next: u32 = 0,
@@ -145,6 +147,7 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
     slot.mailbox = .{};
     slot.owner.store(os.threadIdentity(), .monotonic);
     slot.channel = channel;
+    slot.is_exposed = false;
     slot.body = body;
     slot.previous = 0;
     slot.next = first;
@@ -187,7 +190,10 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
     while (firstOfThread() != 0) {
         const slot = &slots[firstOfThread() - 1];
         const channel = slot.channel;
+        // Its views could not be detached: one that was transferred to another thread is still good.
+        if (slot.is_exposed) channel.is_quarantined = true;
         _ = closeSlot(slot, .cannot_ring);
+        if (slot.body == .channel) endWithoutOwner(channel);
         free(slot);
         // SC, and after everything above: whoever sees it polls again and sees all of it.
         _ = channel.segment.control().orphans.fetchAdd(1, .seq_cst);
@@ -197,6 +203,23 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
     // and hold nothing by then.
     _ = ended_threads.fetchAdd(1, .seq_cst);
     _ = exit_hook.?.set(null); // or the destructor would be called again
+}
+
+/// The thread that created a channel died: nobody can issue tickets any more. A side that nobody has
+/// and nobody can open will never come; the other must not wait for it.
+fn endWithoutOwner(channel: *Channel) void {
+    const control = channel.segment.control();
+    if (control.sender_references.load(.seq_cst) == 0) {
+        _ = mpsc.close(channel.segment, .senders_gone, .cannot_ring);
+    }
+    if (control.receiver_tickets.load(.seq_cst) != 0) return;
+    // SC: partner of the look in mpsc.isDrained().
+    if (control.receiver_state.cmpxchgStrong(
+        @intFromEnum(segment_module.ReceiverState.none),
+        @intFromEnum(segment_module.ReceiverState.gone),
+        .seq_cst,
+        .seq_cst,
+    ) == null) _ = mpsc.close(channel.segment, .receiver_gone, .cannot_ring);
 }
 
 /// A number that changes when a thread has died that may have owed this channel a bell.
@@ -239,7 +262,7 @@ fn dereference(channel: *Channel) void {
     if (channel.references != 0) return;
     _ = channels.remove(channel.id);
     _ = ticket_module.forgetChannel(channel.id);
-    if (!channel.is_quarantined) channel.segment.destroy();
+    if (channel.is_quarantined) channel.segment.abandon() else channel.segment.destroy();
     allocator.destroy(channel);
 }
 
@@ -404,7 +427,12 @@ pub fn disposeChannel(handle: u32) Error!mpsc.Bells {
     return .{ .all = true };
 }
 
-/// Keeps the channel's memory mapped for the life of the process: a view of it may be in use
+/// Says that views of the mapping are in the program's hands.
+pub fn expose(slot: *Slot) void {
+    slot.is_exposed = true; // only its own thread looks
+}
+
+/// Keeps the channel's address range mapped for the life of the process: a view of it may be in use
 /// somewhere this library cannot reach.
 pub fn quarantine(slot: *Slot) void {
     mutex.lock();

@@ -41,7 +41,8 @@ pub const OpenError = error{ ChannelClosed, TooManySenders, ReceiverTaken };
 /// committed can still be drained. False: it was closed already.
 pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
     const control = segment.control();
-    // SC: partners are the loads of close_state in openSender() and poll().
+    // SC: partners are the looks at close_state in Sender.open(), claimRing(), hasEnded(), release()
+    // and isDrained().
     const was = control.close_state.cmpxchgStrong(
         @intFromEnum(CloseState.open),
         @intFromEnum(why),
@@ -86,6 +87,8 @@ pub fn isDrained(segment: Segment) bool {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
         if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
+        // SC loads: the look of whoever armed drain_wait. Partners: the fetchOr in seal(), the store
+        // of the head in Consumer.release().
         const tail = line.tail.load(.seq_cst);
         if (!ring_module.isSealed(tail)) return false;
         if (tail & ~ring_module.closed_bit != segment.consumerLine(ring).head.load(.seq_cst)) return false;
@@ -240,6 +243,7 @@ pub const Receiver = struct {
 
     pub fn open(segment: Segment) OpenError!Receiver {
         const control = segment.control();
+        // SC: the one receiver of the channel's life; partner of the look in isDrained().
         if (control.receiver_state.cmpxchgStrong(
             @intFromEnum(segment_module.ReceiverState.none),
             @intFromEnum(segment_module.ReceiverState.open),
@@ -373,6 +377,7 @@ pub const Receiver = struct {
     /// The receiver goes: the channel is closed and its senders are told.
     pub fn close(self: *Receiver, ringer: Ringer) Bells {
         const control = self.segment.control();
+        // SC: before the wake-ups of the close below; partner of the look in isDrained().
         control.receiver_state.store(@intFromEnum(segment_module.ReceiverState.gone), .seq_cst);
         _ = closeChannel(self.segment, .receiver_gone, ringer);
         return .{ .all = ringer == .can_ring };

@@ -18,7 +18,7 @@ pub const ReadySet = extern struct {
     pub fn add(self: *ReadySet, ring: u32) void {
         std.debug.assert(ring < rings_max);
         // The word first, then the summary: a receiver that sees the summary bit finds the word's.
-        // Release: pairs with the acquire in takeInto(), the commit before it is then visible.
+        // Release: pairs with the acquire in takeFrom(), the commit before it is then visible.
         _ = self.words[ring / 64].fetchOr(@as(u64, 1) << @intCast(ring % 64), .release);
         // SC: the publish half of the wake protocol; the caller looks at receiver_wait next.
         _ = self.summary.fetchOr(@as(u64, 1) << @intCast(ring / 64), .seq_cst);

@@ -54,12 +54,12 @@ pub const Control = extern struct {
     close_state: std.atomic.Value(u32),
     /// A ReceiverState.
     receiver_state: std.atomic.Value(u32),
-    /// Rings that are not free: a channel is drained when it is closed and this is zero.
+    /// Rings that are not free: a channel has ended when it is closed and this is zero.
     rings_claimed: std.atomic.Value(u32),
     /// Open senders and outstanding sender tickets.
     sender_references: std.atomic.Value(u32),
-    /// Counts threads that died holding an endpoint. Whoever sleeps on a bell watches this word,
-    /// because a dying thread cannot ring one.
+    /// Counts endpoints whose thread died. Whoever sleeps on a bell watches this word, because a
+    /// dying thread cannot ring one.
     orphans: std.atomic.Value(u32),
     reason_bytes: std.atomic.Value(u32),
     /// Rings below it have been claimed at some time; those above were never touched.
@@ -223,6 +223,12 @@ pub const Segment = struct {
 
     pub fn destroy(self: Segment) void {
         os.releasePages(self.base, self.geometry.total_bytes);
+    }
+
+    /// Gives the memory back and keeps the address range: it reads as zeros ever after, and is never
+    /// given to anyone else.
+    pub fn abandon(self: Segment) void {
+        os.discardPages(self.base, self.geometry.total_bytes);
     }
 
     pub fn control(self: Segment) *Control {

@@ -26,6 +26,11 @@ pub fn releasePages(base: [*]align(page_bytes) u8, length: usize) void {
     _ = linux.munmap(base, length);
 }
 
+/// Gives the memory of a range back; the range stays reserved and reads as zeros.
+pub fn discardPages(base: [*]align(page_bytes) u8, length: usize) void {
+    _ = linux.madvise(base, length, linux.MADV.DONTNEED);
+}
+
 /// Sleeps while `word` still holds `expected`, at most `timeout_ns`. Spurious returns are allowed:
 /// every caller looks at its condition again.
 pub fn futexWait(word: *const std.atomic.Value(u32), expected: u32, timeout_ns: u64) void {
