@@ -9,13 +9,17 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 3;
+export const abiVersion = 4;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
   millrace_abi_version: { parameters: [], result: "u32" },
   millrace_channels_alive: { parameters: [], result: "u32" },
   millrace_thread_yield: { parameters: [], result: "i32" },
+  millrace_thread_pause: {
+    parameters: ["u32"], // uint32_t hints
+    result: "i32",
+  },
   millrace_channel_create: {
     parameters: [
       "buffer", // const millrace_channel_options *options

@@ -50,6 +50,11 @@ const closedResult: { readonly state: "closed" } = Object.freeze({ state: "close
 /** Opens a receiver over an endpoint; the library's own way in. */
 export const makeReceiver = Symbol("makeReceiver");
 
+/** Calls of tryReceive() in a row that find nothing before each pauses for a moment, */
+const triesBeforePause = 2;
+/** so many pause instructions: a few messages' time. */
+const pauseHints = 32;
+
 /** The most values of one batch of {@linkcode Receiver.batches}, unless told otherwise. */
 const batchMax = 4096;
 
@@ -96,6 +101,8 @@ export class Receiver<Value, Batch = Value[]>
   /** if the consumer still stands there. */
   #exposedAt = 0;
   #hasEnded = false;
+  /** Calls of tryReceive() in a row that found nothing. */
+  #emptyTries = 0;
   #isSettleScheduled = false;
   #run: Run<Value, Batch> | undefined;
 
@@ -188,8 +195,17 @@ export class Receiver<Value, Batch = Value[]>
   tryReceive(): ReceiveResult<Value> {
     this.#checkFree();
     const there = this.#poll();
-    if (there > 0) return { state: "ok", value: this.#takeOne() };
-    if (there === 0) return emptyResult;
+    if (there > 0) {
+      this.#emptyTries = 0;
+      return { state: "ok", value: this.#takeOne() };
+    }
+    if (there === 0) {
+      // Whoever asks again and again takes the ring's line from the sender with every look.
+      if (++this.#emptyTries > triesBeforePause) {
+        this.#endpoint.symbols.millrace_thread_pause(pauseHints);
+      }
+      return emptyResult;
+    }
     this.#end();
     return closedResult;
   }

@@ -18,9 +18,10 @@ export function poster<Value>(make: (index: number) => Value): Role {
 export function postMessageTransfer<Value>(
   worker: Worker,
   check: (value: Value, index: number) => void,
+  name = "postMessage",
 ): Transfer {
   return {
-    name: "postMessage",
+    name,
     run(count) {
       const { promise, resolve } = Promise.withResolvers<void>();
       let received = 0;

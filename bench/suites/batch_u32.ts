@@ -30,10 +30,13 @@ export const roles: Record<string, Role> = {
   /** Fills the ring itself. */
   inPlace: (ticket: Ticket) => {
     const sender = Sender.open(ticket);
-    return (count: number) => {
+    return async (count: number) => {
       for (let next = 0; next < count;) {
         const room = sender.reserve(Math.min(batch, count - next));
-        if (room === undefined) continue;
+        if (room === undefined) {
+          await sender.ready();
+          continue;
+        }
         for (let index = 0; index < room.length; index++) room[index] = next++;
         sender.commit();
       }
@@ -77,25 +80,27 @@ export const suite: Suite = {
     const pushing = await startWorker(import.meta.url, "ringbuf", memory);
 
     const values = new Uint32Array(batch);
-    const runCopied = (count: number) => {
+    const runCopied = async (count: number) => {
       sender.postMessage(count);
       for (let next = 0; next < count;) {
         const received = copiedReceiver.receiveBatch(values);
+        if (received === 0) await copiedReceiver.ready();
         check(values, next, received);
         next += received;
       }
-      return Promise.resolve();
     };
-    const runInPlace = (count: number) => {
+    const runInPlace = async (count: number) => {
       reserving.postMessage(count);
       for (let next = 0; next < count;) {
         const window = inPlaceReceiver.readable();
-        if (window === undefined) continue;
+        if (window === undefined) {
+          await inPlaceReceiver.ready();
+          continue;
+        }
         check(window, next, window.length);
         next += window.length;
         inPlaceReceiver.release();
       }
-      return Promise.resolve();
     };
     const runPosted = (count: number) => {
       const { promise, resolve } = Promise.withResolvers<void>();

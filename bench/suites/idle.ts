@@ -28,12 +28,63 @@ export const roles: Record<string, Role> = {
 /** CPU of the whole process, all its threads, over the idle time. */
 async function cpuMs(): Promise<Sample> {
   // What happened before (compilation, collection of garbage, polling) settles first.
-  await delay(200);
+  await delay(500);
   const before = process.cpuUsage();
   await delay(idleMs);
   const { user, system } = process.cpuUsage(before);
   return { value: (user + system) / 1000 };
 }
+
+/** A receiver that waits, and what ends its wait. */
+interface Wait {
+  readonly received: Promise<unknown>;
+  send(value: number): void;
+}
+
+/** One idle time, with one Worker: an idle one too uses CPU now and then. */
+async function idle(
+  role: string,
+  wait: (start: (ticket?: unknown) => Promise<Worker>) => Promise<Wait>,
+): Promise<Sample> {
+  let worker: Worker | undefined;
+  const start = async (ticket?: unknown) =>
+    worker = await startWorker(import.meta.url, role, ticket);
+  const { received, send } = await wait(start);
+  const sample = await cpuMs();
+  send(last);
+  // It must arrive: a receiver that nobody can wake idles well.
+  const value = await received;
+  if (value !== last) mismatch(last, value);
+  worker?.terminate();
+  return sample;
+}
+
+const last = 7;
+
+function answerOf(worker: Worker): Promise<unknown> {
+  return new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));
+}
+
+const mainWaits = async (start: (ticket: unknown) => Promise<Worker>): Promise<Wait> => {
+  const channel = mpsc(u32);
+  const received = channel.receiver().receive();
+  const worker = await start(channel.senderTicket());
+  return { received, send: (value) => worker.postMessage(value) };
+};
+
+const workerBlocks = async (start: (ticket: unknown) => Promise<Worker>): Promise<Wait> => {
+  const channel = mpsc(u32);
+  const sender = channel.sender();
+  const worker = await start(channel.receiverTicket());
+  const received = answerOf(worker);
+  worker.postMessage("receive");
+  return { received, send: (value) => sender.sendSync(value) };
+};
+
+const mainListens = async (start: () => Promise<Worker>): Promise<Wait> => {
+  const worker = await start();
+  return { received: answerOf(worker), send: (value) => worker.postMessage(value) };
+};
 
 /** The suite. */
 export const suite: Suite = {
@@ -42,44 +93,11 @@ export const suite: Suite = {
   unit: "ms",
   ratios: [],
   rounds: (effort: Effort) => effort === efforts.quick ? 2 : 5,
-  async open() {
-    const toMain = mpsc(u32);
-    const receiver = toMain.receiver();
-    const sending = await startWorker(import.meta.url, "sender", toMain.senderTicket());
-    const toWorker = mpsc(u32);
-    const sender = toWorker.sender();
-    const blocking = await startWorker(import.meta.url, "blocker", toWorker.receiverTicket());
-    const posting = await startWorker(import.meta.url, "postMessage");
-    const answerOf = (worker: Worker) =>
-      new Promise<unknown>((resolve) => worker.onmessage = ({ data }) => resolve(data));
-
-    let next = 0;
-    /** The value that ends the wait must arrive: a receiver that is never woken idles well. */
-    const idleUntil = async (received: Promise<unknown>, send: (value: number) => void) => {
-      const sample = await cpuMs();
-      const value = ++next;
-      send(value);
-      const answer = await received;
-      if (answer !== value) mismatch(value, answer);
-      return sample;
-    };
-    return [
-      {
-        name: "millrace",
-        sample: () => idleUntil(receiver.receive(), (value) => sending.postMessage(value)),
-      },
-      {
-        name: "millrace-sync",
-        sample() {
-          const received = answerOf(blocking);
-          blocking.postMessage("receive");
-          return idleUntil(received, (value) => sender.sendSync(value));
-        },
-      },
-      {
-        name: "postMessage",
-        sample: () => idleUntil(answerOf(posting), (value) => posting.postMessage(value)),
-      },
-    ];
+  open() {
+    return Promise.resolve([
+      { name: "millrace", sample: () => idle("sender", mainWaits) },
+      { name: "millrace-sync", sample: () => idle("blocker", workerBlocks) },
+      { name: "postMessage", sample: () => idle("postMessage", mainListens) },
+    ]);
   },
 };

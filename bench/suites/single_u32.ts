@@ -17,7 +17,9 @@ export const roles: Record<string, Role> = {
   millrace: (ticket: SenderTicket<number, Uint32Array>) => {
     const sender = Sender.open(ticket);
     return (count: number) => {
-      for (let value = 0; value < count;) if (sender.trySend(value)) value++;
+      for (let value = 0; value < count; value++) {
+        if (!sender.trySend(value)) sender.sendSync(value);
+      }
     };
   },
   postMessage: poster((index) => index),
@@ -41,15 +43,17 @@ export const suite: Suite = {
     const memory = ringMemory(capacity);
     const pushing = await startWorker(import.meta.url, "ringbuf", memory);
 
-    const run = (count: number) => {
+    const run = async (count: number) => {
       sender.postMessage(count);
       for (let next = 0; next < count;) {
         const result = receiver.tryReceive();
-        if (result.state !== "ok") continue;
+        if (result.state !== "ok") {
+          await receiver.ready();
+          continue;
+        }
         if (result.value !== next) mismatch(next, result.value);
         next++;
       }
-      return Promise.resolve();
     };
     return [
       await throughput({ name: "millrace", run }, effort),

@@ -22,6 +22,7 @@ export const roles: Record<string, Role> = {
     };
   },
   postMessage: poster((index) => index),
+  postMessageObject: poster((v) => ({ v })),
   ringbuf: ringPusher(1),
 };
 
@@ -32,6 +33,7 @@ export const suite: Suite = {
   unit: "msg/s",
   ratios: [
     ["millrace/postMessage", "millrace", "postMessage"],
+    ["millrace/postMessage-object", "millrace", "postMessage-object"],
     ["millrace/ringbuf", "millrace", "ringbuf"],
   ],
   async open(effort) {
@@ -39,6 +41,7 @@ export const suite: Suite = {
     const receiver = channel.receiver();
     const sender = await startWorker(import.meta.url, "millrace", channel.senderTicket());
     const posting = await startWorker(import.meta.url, "postMessage");
+    const postingObjects = await startWorker(import.meta.url, "postMessageObject");
     const memory = ringMemory(capacity);
     const pushing = await startWorker(import.meta.url, "ringbuf", memory);
 
@@ -63,6 +66,12 @@ export const suite: Suite = {
         postMessageTransfer<number>(posting, (value, index) => {
           if (value !== index) mismatch(index, value);
         }),
+        effort,
+      ),
+      await throughput(
+        postMessageTransfer<{ v: number }>(postingObjects, ({ v }, index) => {
+          if (v !== index) mismatch(index, v);
+        }, "postMessage-object"),
         effort,
       ),
       await throughput(ringTransfer(pushing, memory, 1), effort),

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 3
+#define MILLRACE_ABI_VERSION 4
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -116,6 +116,8 @@ uint32_t millrace_channels_alive(void);
 
 /* Gives the core to another thread that wants it. */
 int32_t millrace_thread_yield(void);
+/* Keeps the core for a moment, so many pause instructions (1024 at most), without touching memory. */
+int32_t millrace_thread_pause(uint32_t hints);
 
 /* Creates a channel; answers its handle. */
 int32_t millrace_channel_create(const millrace_channel_options *options);

@@ -14,7 +14,7 @@ const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 3;
+pub const abi_version = 4;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -94,6 +94,12 @@ export fn millrace_channels_alive() u32 {
 /// Gives the core to another thread that wants it.
 export fn millrace_thread_yield() i32 {
     os.yieldThread();
+    return 0;
+}
+
+/// Keeps the core for a moment without touching memory.
+export fn millrace_thread_pause(hints: u32) i32 {
+    for (0..@min(hints, 1024)) |_| std.atomic.spinLoopHint();
     return 0;
 }
 

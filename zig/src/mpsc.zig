@@ -10,6 +10,7 @@ const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const wait_module = @import("wait.zig");
 const ActiveSet = @import("ready_set.zig").ActiveSet;
+const words_max = @import("ready_set.zig").words_max;
 const Segment = segment_module.Segment;
 const CloseState = segment_module.CloseState;
 const Producer = ring_module.Producer;
@@ -231,6 +232,10 @@ const RoomCondition = struct {
     }
 };
 
+/// Visits in a row that find a ring empty before the receiver drops it. A sender that is nearly as
+/// fast as the receiver would otherwise have to make its ring ready again with every message.
+const empty_visits_max = 64;
+
 pub const Receiver = struct {
     segment: Segment,
     active: ActiveSet = .{},
@@ -260,15 +265,25 @@ pub const Receiver = struct {
         if (self.window != 0) return .{ .window = self.window };
         const control = self.segment.control();
         self.active.takeFrom(&control.ready);
-        // Every step below either returns or drops a ring, and the ready set is taken only once:
-        // bounded by the number of rings.
+        // Every step below returns, drops a ring, or passes one for the first time, and the ready set
+        // is taken only once: bounded by the number of rings.
+        var first_passed: ?u32 = null;
         while (self.active.next()) |ring| {
             if (ring >= self.segment.geometry.senders_max) return .corrupt;
+            if (first_passed == ring) break;
             const consumer: Consumer = .init(self.segment, ring);
             var found = consumer.readable();
-            if (found == .empty) found = consumer.goIdle();
+            if (found == .empty) {
+                if (consumer.line.empty_visits < empty_visits_max) {
+                    consumer.line.empty_visits += 1;
+                    if (first_passed == null) first_passed = ring;
+                    continue;
+                }
+                found = consumer.goIdle();
+            }
             switch (found) {
                 .run => |run| {
+                    consumer.line.empty_visits = 0;
                     self.ring = ring;
                     self.position = run.position;
                     self.window = run.slots;
@@ -280,6 +295,20 @@ pub const Receiver = struct {
             }
         }
         return if (self.hasEnded()) .ended else .empty;
+    }
+
+    /// Drops every active ring that is empty: to be called before a sleep, so that whoever commits
+    /// to one next makes it ready and wakes this receiver.
+    fn dropEmpty(self: *Receiver) void {
+        for (0..words_max) |index| {
+            var bits = self.active.words[index];
+            while (bits != 0) : (bits &= bits - 1) {
+                const ring: u32 = @intCast(index * 64 + @ctz(bits));
+                if (ring >= self.segment.geometry.senders_max) return; // poll() tells
+                const consumer: Consumer = .init(self.segment, ring);
+                if (consumer.readable() == .empty and consumer.goIdle() == .empty) self.active.remove(ring);
+            }
+        }
     }
 
     /// Gives a sealed and drained ring back.
@@ -332,12 +361,14 @@ pub const Receiver = struct {
     }
 
     pub fn wait(self: *Receiver, strategy: wait_module.Strategy, timeout_ns: u64) bool {
+        self.dropEmpty();
         var slept = false;
         return wait_module.wait(strategy, timeout_ns, &self.segment.control().receiver_wait, self, &slept);
     }
 
     /// Arms the receiver's bell. False: there is something to poll; do not sleep.
     pub fn arm(self: *Receiver) bool {
+        self.dropEmpty();
         const word = &self.segment.control().receiver_wait;
         word.arm(.bell);
         if (!self.holds()) return true;

@@ -94,9 +94,11 @@ pub const ConsumerLine = extern struct {
     head: std.atomic.Value(u32),
     /// The tail a stop() has to reach. Only the receiver reads it.
     mark: u32,
+    /// Visits in a row that found the ring empty. Only the receiver reads it.
+    empty_visits: u32,
     messages: std.atomic.Value(u64),
     releases: std.atomic.Value(u64),
-    _: [line_bytes - 24]u8,
+    _: [line_bytes - 32]u8,
 };
 
 /// Written only when a side goes idle or to sleep: both sides read it on every operation, so it
