@@ -11,6 +11,8 @@ import { type Role, startWorker, workerScope } from "../workers.ts";
 
 const capacity = 2 ** 16;
 const batch = 1024;
+/** Looks in vain before a side waits: a batch takes the other side less than a turn of a loop. */
+const looksMax = 256;
 
 type Ticket = SenderTicket<number, Uint32Array>;
 
@@ -31,12 +33,13 @@ export const roles: Record<string, Role> = {
   inPlace: (ticket: Ticket) => {
     const sender = Sender.open(ticket);
     return async (count: number) => {
-      for (let next = 0; next < count;) {
+      for (let next = 0, looks = 0; next < count;) {
         const room = sender.reserve(Math.min(batch, count - next));
         if (room === undefined) {
-          await sender.ready();
+          if (++looks > looksMax) await sender.ready();
           continue;
         }
+        looks = 0;
         for (let index = 0; index < room.length; index++) room[index] = next++;
         sender.commit();
       }
@@ -82,21 +85,23 @@ export const suite: Suite = {
     const values = new Uint32Array(batch);
     const runCopied = async (count: number) => {
       sender.postMessage(count);
-      for (let next = 0; next < count;) {
+      for (let next = 0, looks = 0; next < count;) {
         const received = copiedReceiver.receiveBatch(values);
-        if (received === 0) await copiedReceiver.ready();
+        if (received > 0) looks = 0;
+        else if (++looks > looksMax) await copiedReceiver.ready();
         check(values, next, received);
         next += received;
       }
     };
     const runInPlace = async (count: number) => {
       reserving.postMessage(count);
-      for (let next = 0; next < count;) {
+      for (let next = 0, looks = 0; next < count;) {
         const window = inPlaceReceiver.readable();
         if (window === undefined) {
-          await inPlaceReceiver.ready();
+          if (++looks > looksMax) await inPlaceReceiver.ready();
           continue;
         }
+        looks = 0;
         check(window, next, window.length);
         next += window.length;
         inPlaceReceiver.release();
