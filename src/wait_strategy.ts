@@ -42,7 +42,7 @@ export function checkStrategy(wait: unknown): WaitStrategy {
 }
 
 /** A slice of a blocking wait: between two, a terminated Worker can end. */
-const sliceUs = 50_000;
+const sliceUs = 200_000;
 
 /**
  * Calls `attempt` until it is true, and `waitNative` (strategy, microseconds) between attempts.

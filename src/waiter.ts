@@ -179,10 +179,14 @@ export class Waiter {
     if (!this.#hasRef) this.#watch.unref();
     slept.value.then(() => {
       if (sleep !== this.#sleep || this.#watch === undefined) return;
-      this.#endSleep();
+      const watch = this.#watch;
+      this.#watch = undefined;
+      this.#sleep++;
       // A ring without a taken arm (the ring of a close) leaves the arm in place.
       this.#target.disarm();
       this.#poll();
+      // Behind what the poll resolved: whoever waited goes on before this is cleared away.
+      queueMicrotask(() => clearInterval(watch));
     });
   }
 

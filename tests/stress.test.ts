@@ -251,7 +251,7 @@ test(
   "a blocked thread is woken, on both sides, and does not wait for its slice to end",
   testLimit,
   async () => {
-    // A slice of a blocking wait lasts 50 ms: a lost wake-up would cost one, so 400 would take 20 s.
+    // A slice of a blocking wait lasts 200 ms: a lost wake-up would cost one, so 400 would take 80 s.
     const rounds = 400;
     for (const initialSequence of belowTheWrap.slice(0, 2)) {
       using there = mpsc(u32, { capacity: 2, maxSenders: 1, wait: "block", initialSequence });
