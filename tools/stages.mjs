@@ -16,6 +16,8 @@ const SOURCES = ["mod.ts", "src", "ffi", "tests", "bench", "examples"];
 const TYPEDOC_OPTIONS = [
   ...["--entryPoints", "mod.ts", "--tsconfig", "tsconfig.json", "--emit", "none"],
   ...["--excludePrivate", "--disableSources", "--treatWarningsAsErrors"],
+  // The constructors that only the library calls take what is not public.
+  ...["--validation.notExported", "false"],
 ];
 
 /** What `zig fmt` formats. */
