@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 4;
+export const abiVersion = 5;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -116,6 +116,21 @@ export const symbols = {
     ],
     result: "i32",
   },
+  millrace_endpoint_rings: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // millrace_ring_statistics *rings
+      "u32", // uint32_t rings_max
+    ],
+    result: "i32",
+  },
+  millrace_endpoint_latency: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // millrace_latency *latency
+    ],
+    result: "i32",
+  },
   millrace_sender_reserve: {
     parameters: [
       "u32", // uint32_t sender
@@ -152,7 +167,10 @@ export const symbols = {
     result: "i32",
   },
   millrace_receiver_poll: {
-    parameters: ["u32"], // uint32_t receiver
+    parameters: [
+      "u32", // uint32_t receiver
+      "u32", // uint32_t messages_max
+    ],
     result: "i32",
   },
   millrace_receiver_release: {
@@ -175,7 +193,19 @@ export const symbols = {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",
   },
+  millrace_receiver_event_fd: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
+  millrace_receiver_arm_event_fd: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
   millrace_receiver_disarm: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
+  millrace_receiver_give_up: {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",
   },
@@ -185,6 +215,192 @@ export const symbols = {
   },
   millrace_receiver_reached_mark: {
     parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
+  millrace_ringers_alive: { parameters: [], result: "u32" },
+  millrace_ringer_create: { parameters: [], result: "i32" },
+  millrace_ringer_register: {
+    parameters: [
+      "u32", // uint32_t ringer
+      "u32", // uint32_t channel
+    ],
+    result: "i32",
+  },
+  millrace_ringer_wait: {
+    parameters: [
+      "u32", // uint32_t ringer
+      "u32", // uint32_t posts_handled
+      "u32", // uint32_t timeout_us
+      "buffer", // millrace_ring_request *request
+    ],
+    result: "i32",
+  },
+  millrace_ringer_close: {
+    parameters: [
+      "u32", // uint32_t ringer
+      "u32", // uint32_t only_if_idle
+    ],
+    result: "i32",
+  },
+  millrace_pool_create: {
+    parameters: [
+      "u32", // uint32_t slab_bytes
+      "u32", // uint32_t count
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
+  millrace_pool_open: {
+    parameters: [
+      "buffer", // const millrace_ticket *ticket
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
+  millrace_pool_open_attached: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
+  millrace_channel_attach_pool: {
+    parameters: [
+      "u32", // uint32_t channel
+      "u32", // uint32_t pool
+    ],
+    result: "i32",
+  },
+  millrace_pool_id: {
+    parameters: [
+      "u32", // uint32_t pool
+      "buffer", // uint64_t *id
+    ],
+    result: "i32",
+  },
+  millrace_pool_slab: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t index
+      "buffer", // millrace_slab_place *place
+    ],
+    result: "i32",
+  },
+  millrace_pool_alloc: {
+    parameters: ["u32"], // uint32_t pool
+    result: "i32",
+  },
+  millrace_pool_free: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t index
+      "u32", // uint32_t generation
+    ],
+    result: "i32",
+  },
+  millrace_pool_retire: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t index
+      "u32", // uint32_t generation
+    ],
+    result: "i32",
+  },
+  millrace_pool_stage: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t index
+      "u32", // uint32_t generation
+      "u32", // uint32_t sender
+      "u32", // uint32_t position
+    ],
+    result: "i32",
+  },
+  millrace_pool_claim: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t index
+      "u32", // uint32_t generation
+    ],
+    result: "i32",
+  },
+  millrace_pool_drop: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t index
+      "u32", // uint32_t generation
+    ],
+    result: "i32",
+  },
+  millrace_pool_wait: {
+    parameters: [
+      "u32", // uint32_t pool
+      "u32", // uint32_t strategy
+      "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_pool_arm: {
+    parameters: ["u32"], // uint32_t pool
+    result: "i32",
+  },
+  millrace_pool_statistics: {
+    parameters: [
+      "u32", // uint32_t pool
+      "buffer", // millrace_pool_counts *counts
+    ],
+    result: "i32",
+  },
+} as const satisfies Record<string, { parameters: readonly NativeType[]; result: NativeType }>;
+
+/** What the library exports for native code alone: this module does not open it. */
+export const nativeSymbols = {
+  millrace_send: {
+    parameters: [
+      "u32", // uint32_t sender
+      "buffer", // const void *message
+      "u32", // uint32_t message_bytes
+      "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_send_many: {
+    parameters: [
+      "u32", // uint32_t sender
+      "buffer", // const void *messages
+      "u32", // uint32_t count
+      "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_receive: {
+    parameters: [
+      "u32", // uint32_t receiver
+      "buffer", // void *buffer
+      "u32", // uint32_t buffer_bytes
+      "buffer", // uint32_t *message_bytes
+      "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_receive_many: {
+    parameters: [
+      "u32", // uint32_t receiver
+      "buffer", // void *buffer
+      "u32", // uint32_t buffer_bytes
+      "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_close: {
+    parameters: ["u32"], // uint32_t handle
+    result: "i32",
+  },
+  millrace_ring: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "i32", // int32_t answer
+    ],
     result: "i32",
   },
 } as const satisfies Record<string, { parameters: readonly NativeType[]; result: NativeType }>;
@@ -203,6 +419,8 @@ export type NativeSymbols = {
 
 /** What a runtime's foreign function interface gives: the functions, and views of native memory. */
 export interface Native {
+  /** The file the library was opened from. */
+  readonly path: string;
   /** The functions of the library. */
   readonly symbols: NativeSymbols;
   /** An ArrayBuffer over native memory, which it does not own. */
@@ -227,32 +445,54 @@ export const Status = {
   ticketRole: -13,
   ended: -14,
   corrupt: -15,
+  tooManyReceivers: -16,
+  wouldBlock: -17,
+  tooSmall: -18,
+  slabStale: -20,
+  slabForeign: -21,
+  slabNotOwned: -22,
+  poolEmpty: -23,
 } as const;
 
-/** Bits of the answers of commit, release and close: which bells the caller has to ring. */
+/**
+ * Bits of the answers of commit, release and close: which bells the caller has to ring. The place of
+ * the receiver among the receivers stands from bit `receiverShift` on.
+ */
 export const Bells = {
   receiver: 1,
   sender: 2,
   drain: 4,
   all: 8,
+  receiverShift: 8,
 } as const;
 
+/** `millrace_kind`. */
+export const Kind = { mpsc: 0, spsc: 1, spmc: 2, mpmc: 3 } as const;
+
 /** `millrace_role`. */
-export const Role = { sender: 0, receiver: 1 } as const;
+export const Role = { sender: 0, receiver: 1, pool: 2 } as const;
 
 /** Sizes, in bytes, of the structs that cross the boundary. */
 export const StructBytes = {
-  channelOptions: 20,
+  channelOptions: 32,
   ticket: 32,
-  endpointInfo: 24,
-  statistics: 104,
+  endpointInfo: 32,
+  statistics: 184,
+  ringStatistics: 56,
+  latency: 56,
   mailbox: 64,
+  ringRequest: 20,
+  slabPlace: 16,
+  poolStatistics: 40,
 } as const;
 
 /** Limits the library enforces; kept here so that messages can name them before it is loaded. */
 export const Limits = {
   slots: 2 ** 30,
   senders: 4096,
+  receivers: 64,
   ringBytes: 2 ** 32,
   reasonBytes: 1024,
+  slabs: 2 ** 20,
+  slabBytes: 2 ** 30,
 } as const;

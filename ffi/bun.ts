@@ -26,6 +26,7 @@ export function openInBun(path: string): Native {
     ]),
   );
   return {
+    path,
     symbols: foreign.dlopen(path, table).symbols,
     mapMemory: (address, bytes) => foreign.toArrayBuffer(Number(address), 0, bytes),
   };

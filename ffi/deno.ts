@@ -17,6 +17,7 @@ interface DenoForeign {
 export function openInDeno(path: string): Native {
   const deno = (globalThis as unknown as { Deno: DenoForeign }).Deno;
   return {
+    path,
     symbols: deno.dlopen(path, symbols).symbols,
     mapMemory(address, bytes) {
       const pointer = deno.UnsafePointer.create(address);

@@ -7,7 +7,7 @@ pub fn build(b: *std.Build) void {
     const optimize = b.standardOptimizeOption(.{});
     const tsan = b.option(bool, "tsan", "Run the threaded tests under ThreadSanitizer") orelse false;
 
-    _ = b.addModule("millrace", .{
+    const package = b.addModule("millrace", .{
         .root_source_file = b.path("src/millrace.zig"),
         .target = target,
         .optimize = optimize,
@@ -27,6 +27,22 @@ pub fn build(b: *std.Build) void {
     });
     library.installHeader(b.path("include/millrace.h"), "millrace.h");
     b.installArtifact(library);
+
+    const bench = b.step("bench", "Build the native side of the benchmarks");
+    for ([_][]const u8{ "mpmc", "copy" }) |name| {
+        const program = b.addExecutable(.{
+            .name = name,
+            .root_module = b.createModule(.{
+                .root_source_file = b.path(b.fmt("bench/{s}.zig", .{name})),
+                // For this very CPU: what its widest vectors are worth is what is asked.
+                .target = b.graph.host,
+                .optimize = optimize,
+                .link_libc = true,
+                .imports = &.{.{ .name = "millrace", .module = package }},
+            }),
+        });
+        bench.dependOn(&b.addInstallArtifact(program, .{}).step);
+    }
 
     const filter = b.option([]const u8, "test-filter", "Run only the tests whose name contains this");
     const tests = b.addTest(.{

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 4
+#define MILLRACE_ABI_VERSION 5
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -35,12 +35,29 @@ typedef enum millrace_status {
     MILLRACE_TICKET_FREED = -12,
     MILLRACE_TICKET_ROLE = -13,
     MILLRACE_ENDED = -14,
-    MILLRACE_CORRUPT = -15
+    MILLRACE_CORRUPT = -15,
+    MILLRACE_TOO_MANY_RECEIVERS = -16,
+    MILLRACE_WOULD_BLOCK = -17, /* no room, or nothing there, within the time */
+    MILLRACE_TOO_SMALL = -18,   /* the message is longer than the buffer; it stays */
+    MILLRACE_SLAB_STALE = -20,     /* the slab was freed, sent or received since */
+    MILLRACE_SLAB_FOREIGN = -21,   /* of another pool */
+    MILLRACE_SLAB_NOT_OWNED = -22, /* another endpoint's, or in flight */
+    MILLRACE_POOL_EMPTY = -23
 } millrace_status;
+
+/* How many may send and receive. The receivers of spmc and mpmc share the rings: each message goes to
+ * one of them. */
+typedef enum millrace_kind {
+    MILLRACE_MPSC = 0,
+    MILLRACE_SPSC = 1,
+    MILLRACE_SPMC = 2,
+    MILLRACE_MPMC = 3
+} millrace_kind;
 
 typedef enum millrace_role {
     MILLRACE_SENDER = 0,
-    MILLRACE_RECEIVER = 1
+    MILLRACE_RECEIVER = 1,
+    MILLRACE_POOL = 2
 } millrace_role;
 
 /* How a blocking wait waits. */
@@ -59,15 +76,20 @@ typedef enum millrace_bells {
     MILLRACE_BELL_RECEIVER = 1,
     MILLRACE_BELL_SENDER = 2,
     MILLRACE_BELL_DRAIN = 4,
-    MILLRACE_BELL_ALL = 8
+    MILLRACE_BELL_ALL = 8,
+    /* From this bit on, eight bits: the place of the receiver among the receivers. */
+    MILLRACE_BELL_RECEIVER_SHIFT = 8
 } millrace_bells;
 
 typedef struct millrace_channel_options {
+    uint32_t kind;             /* a millrace_kind */
     uint32_t slot_bytes;       /* the stride of a slot; 8 for records */
     uint32_t capacity;         /* slots of one ring: a power of two, at most 2^30 */
-    uint32_t senders_max;      /* at most 4096 */
+    uint32_t senders_max;      /* at most 4096; 1 for spsc and spmc */
+    uint32_t receivers_max;    /* at most 64; 1 for spsc and mpsc */
     uint32_t has_records;      /* 1: messages of variable length, each behind a record header */
     uint32_t initial_sequence; /* where the counters start; 0 but for tests of their wrap */
+    uint32_t has_latency;      /* 1: the time from commit to release is taken of every message */
 } millrace_channel_options;
 
 /* A one-shot right to open an endpoint, good in this process. */
@@ -78,14 +100,23 @@ typedef struct millrace_ticket {
     uint64_t tag;
 } millrace_ticket;
 
+/* What a sender_reserve or a receiver_poll tells beside its answer. */
+typedef struct millrace_mailbox {
+    uint32_t ring;     /* the ring it was about */
+    uint32_t position; /* the first slot of the run */
+    uint32_t bells;    /* the bells to ring after a poll */
+    uint32_t reserved[13];
+} millrace_mailbox;
+
 typedef struct millrace_endpoint_info {
-    /* Where the endpoint's mailbox is: two uint32_t, the ring and the first slot the last
-     * sender_reserve or receiver_poll was about. It stays mapped for the life of the process. */
+    /* Where the endpoint's millrace_mailbox is. It stays mapped for the life of the process. */
     uint64_t mailbox_address;
     uint32_t slot_bytes;
     uint32_t capacity;
     uint32_t senders_max;
-    uint32_t ring; /* a sender's own ring */
+    uint32_t receivers_max;
+    uint32_t index; /* a sender's own ring; a receiver's place among the receivers */
+    uint32_t kind;
 } millrace_endpoint_info;
 
 /* What precedes the payload of a message of variable length, in slots of 8 bytes. */
@@ -100,7 +131,7 @@ typedef struct millrace_statistics {
     uint64_t commits;
     uint64_t releases;
     uint64_t times_full;
-    uint64_t times_slept;
+    uint64_t times_slept; /* sleeps of senders, for want of room */
     uint64_t slots_used;
     uint64_t senders;
     uint64_t close_state;    /* 0 open, 1 closed, 2 senders gone, 3 receiver gone */
@@ -108,7 +139,53 @@ typedef struct millrace_statistics {
     uint64_t drained;
     uint64_t sender_references; /* open senders and outstanding sender tickets */
     uint64_t receiver_tickets;  /* outstanding tickets for the receiver */
+    uint64_t bytes_sent;        /* bytes of the slots committed, without padding records */
+    uint64_t bytes_received;
+    uint64_t batch_most;        /* the most messages of one commit */
+    uint64_t slots_used_most;   /* the most slots of one ring that either side has seen in use */
+    uint64_t receivers_slept;   /* sleeps of receivers, for want of messages */
+    uint64_t senders_woken;
+    uint64_t receivers_woken;
+    uint64_t redelivered; /* messages a receiver that died had claimed, handed out again */
+    uint64_t receivers;
+    uint64_t rings_used; /* rings that ever had a sender */
 } millrace_statistics;
+
+/* One ring. The counters go on when another sender gets it. */
+typedef struct millrace_ring_statistics {
+    uint64_t ring;
+    uint64_t messages_sent;
+    uint64_t messages_received;
+    uint64_t slots_used;
+    uint64_t slots_used_most;
+    uint64_t times_full;
+    uint64_t times_slept;
+} millrace_ring_statistics;
+
+/* Times from the commit of a message to its release, in nanoseconds. A quantile is at most 1/128 above
+ * the true one, and never below. */
+typedef struct millrace_latency {
+    uint64_t count; /* messages */
+    uint64_t sum_ns;
+    uint64_t max_ns;
+    uint64_t p50_ns;
+    uint64_t p90_ns;
+    uint64_t p99_ns;
+    uint64_t p999_ns;
+} millrace_latency;
+/* Where a slab is: its memory, of which nobody but its owner may make use. */
+typedef struct millrace_slab_place {
+    uint64_t address;
+    uint64_t bytes;
+} millrace_slab_place;
+
+typedef struct millrace_pool_counts {
+    uint64_t free;
+    uint64_t owned;
+    uint64_t in_flight;
+    uint64_t retired;
+    uint64_t times_empty;
+} millrace_pool_counts;
 
 uint32_t millrace_abi_version(void);
 /* Channels whose memory is mapped now. */
@@ -148,6 +225,10 @@ int32_t millrace_endpoint_close_state(uint32_t endpoint);
 /* Copies the reason given to close; answers its bytes. */
 int32_t millrace_endpoint_reason(uint32_t endpoint, uint8_t *reason, uint32_t reason_bytes);
 int32_t millrace_endpoint_statistics(uint32_t endpoint, millrace_statistics *statistics);
+/* Tells of the rings that have a sender, rings_max at most; answers of how many. */
+int32_t millrace_endpoint_rings(uint32_t endpoint, millrace_ring_statistics *rings, uint32_t rings_max);
+/* 1: fills in what was measured. 0: the channel does not track latency. */
+int32_t millrace_endpoint_latency(uint32_t endpoint, millrace_latency *latency);
 
 /* Contiguous slots granted, at least slots_min; 0 when the ring is full. */
 int32_t millrace_sender_reserve(uint32_t sender, uint32_t slots_min);
@@ -159,8 +240,9 @@ int32_t millrace_sender_wait(uint32_t sender, uint32_t slots_min, uint32_t strat
 int32_t millrace_sender_arm(uint32_t sender, uint32_t slots_min);
 int32_t millrace_sender_disarm(uint32_t sender);
 
-/* Slots readable in one run of one ring; 0 when empty, MILLRACE_ENDED when closed and drained. */
-int32_t millrace_receiver_poll(uint32_t receiver);
+/* Slots readable in one run of one ring; 0 when empty, MILLRACE_ENDED when closed and drained. Where
+ * receivers share the rings, at most so many messages are claimed; 0 is no bound. */
+int32_t millrace_receiver_poll(uint32_t receiver, uint32_t messages_max);
 /* Frees slots of the last run; answers the bells to ring. */
 int32_t millrace_receiver_release(uint32_t receiver, uint32_t slots, uint32_t messages);
 /* 1: there is something to poll. 0: the time is up. */
@@ -168,10 +250,107 @@ int32_t millrace_receiver_wait(uint32_t receiver, uint32_t strategy, uint32_t ti
 /* 1: the receiver's bell is armed. 0: there is something to poll. */
 int32_t millrace_receiver_arm(uint32_t receiver);
 int32_t millrace_receiver_disarm(uint32_t receiver);
+/* The receiver's eventfd, the same with every call, for epoll, io_uring, libuv or a plain read. It is
+ * the channel's: never close it; it stays open until the channel is gone. The loop of a consumer:
+ *   wait until the descriptor is readable; read 8 bytes of it; receive until nothing is there;
+ *   arm, and receive again while the answer is 0; wait.
+ * It is written to once for each time an arm was taken (or the receiver closed), never while the
+ * consumer is busy. Edge-triggered (EPOLLET) it need not be read. It is not O_NONBLOCK, so that a read
+ * can wait; read it once for each time it is readable, and before arming. */
+int32_t millrace_receiver_event_fd(uint32_t receiver);
+/* 1: armed: the next message, or the end, makes the descriptor readable. 0: there is something to
+ * poll. MILLRACE_INVALID_ARGUMENT without a call of millrace_receiver_event_fd before. A blocking wait,
+ * or millrace_receiver_arm, takes the arm away and makes the descriptor readable. */
+int32_t millrace_receiver_arm_event_fd(uint32_t receiver);
+/* Disarms for one that will not poll; answers the bells to ring: a wake-up that was on its way goes to
+ * another receiver. */
+int32_t millrace_receiver_give_up(uint32_t receiver);
 /* Remembers how far every ring is committed. */
 int32_t millrace_receiver_mark(uint32_t receiver);
 /* 1: everything committed at the mark has been released. */
 int32_t millrace_receiver_reached_mark(uint32_t receiver);
+
+/* What follows is for native code. Each call does a whole operation and has the bells rung of event
+ * loops that wait: by the ringer of the channel, if its creator has one (`nativeSenderTicket()` of the
+ * TypeScript module starts it), else those event loops notice within half a second. Timeouts are in
+ * microseconds; 0 tries, MILLRACE_FOREVER waits as long as it takes. */
+#define MILLRACE_FOREVER UINT32_MAX
+
+/* Copies one message in: slot_bytes of it, or, on a channel of records, any number up to half of the
+ * ring. MILLRACE_OK, MILLRACE_WOULD_BLOCK or MILLRACE_CHANNEL_CLOSED. */
+int32_t millrace_send(uint32_t sender, const void *message, uint32_t message_bytes, uint32_t timeout_us);
+/* Copies count messages of slot_bytes in, published chunk by chunk as there is room; answers how many
+ * were sent before the time was up or the channel closed. Not for records. */
+int32_t millrace_send_many(uint32_t sender, const void *messages, uint32_t count, uint32_t timeout_us);
+/* Copies the next message out and tells its bytes. MILLRACE_OK, MILLRACE_WOULD_BLOCK, MILLRACE_ENDED
+ * when closed and drained, MILLRACE_TOO_SMALL when the message stays for want of room. */
+int32_t millrace_receive(uint32_t receiver, void *buffer, uint32_t buffer_bytes, uint32_t *message_bytes,
+                         uint32_t timeout_us);
+/* Copies as many messages of slot_bytes out as are there and fit, at least one; answers how many. Not
+ * for records. */
+int32_t millrace_receive_many(uint32_t receiver, void *buffer, uint32_t buffer_bytes, uint32_t timeout_us);
+/* Closes an endpoint, or disposes of a channel. */
+int32_t millrace_close(uint32_t handle);
+/* For the calls above that answer bells: `millrace_ring(sender, millrace_sender_commit(sender, 1, 1))`
+ * has them rung. A negative answer is passed on. The endpoint is the one the call was about, or any of
+ * the channel. */
+int32_t millrace_ring(uint32_t endpoint, int32_t answer);
+
+/* The bell ringer: what a JavaScript thread calls to ring on behalf of native threads. */
+typedef struct millrace_ring_request {
+    uint32_t registration; /* which channel: what register answered */
+    uint32_t bells;        /* bits as in the answer of a commit */
+    uint32_t ring;         /* the ring that MILLRACE_BELL_SENDER is about */
+    uint32_t is_gone;      /* 1: the channel is gone */
+    uint32_t posts;        /* registrations so far */
+} millrace_ring_request;
+
+uint32_t millrace_ringers_alive(void);
+/* Makes a ringer; answers its number, which any thread may use. */
+int32_t millrace_ringer_create(void);
+/* Has the ringer ring for a channel of this thread; answers the registration: 1, 2, 3, ... */
+int32_t millrace_ringer_register(uint32_t ringer, uint32_t channel);
+/* 1: there are bells to ring. 0: the time is up, or request->posts is not posts_handled. The first
+ * thread to call it is the ringer's. */
+int32_t millrace_ringer_wait(uint32_t ringer, uint32_t posts_handled, uint32_t timeout_us,
+                             millrace_ring_request *request);
+/* 1: the ringer has ended. 0: it has channels, and only_if_idle was not 0. */
+int32_t millrace_ringer_close(uint32_t ringer, uint32_t only_if_idle);
+/* The buffer pool: slabs of one size for large messages. A handle of a slab is its index and
+ * generation; the generation changes with every step of ownership, by one, so a handle is good for
+ * one step. An endpoint of a pool is a handle like any other: millrace_endpoint_close returns what
+ * it owns, and so does the death of its thread. millrace_endpoint_info tells slab_bytes as
+ * slot_bytes and the count of slabs as capacity. */
+
+/* Creates a pool, and opens this thread's endpoint of it; answers its handle. */
+int32_t millrace_pool_create(uint32_t slab_bytes, uint32_t count, millrace_endpoint_info *info);
+/* Opens this thread's endpoint of a pool, by a ticket for MILLRACE_POOL. */
+int32_t millrace_pool_open(const millrace_ticket *ticket, millrace_endpoint_info *info);
+/* Opens this thread's endpoint of the pool that the endpoint's channel has. */
+int32_t millrace_pool_open_attached(uint32_t endpoint, millrace_endpoint_info *info);
+/* Lets slabs of a pool travel in a channel, once in its life, before it is used. */
+int32_t millrace_channel_attach_pool(uint32_t channel, uint32_t pool);
+/* Which pool of this process the endpoint is of. */
+int32_t millrace_pool_id(uint32_t pool, uint64_t *id);
+int32_t millrace_pool_slab(uint32_t pool, uint32_t index, millrace_slab_place *place);
+/* A free slab's index, its generation as the second word of the mailbox; MILLRACE_POOL_EMPTY. */
+int32_t millrace_pool_alloc(uint32_t pool);
+/* Gives back a slab the endpoint owns; answers the bells of the pool to ring. */
+int32_t millrace_pool_free(uint32_t pool, uint32_t index, uint32_t generation);
+/* Takes a slab the endpoint owns out of use for good. */
+int32_t millrace_pool_retire(uint32_t pool, uint32_t index, uint32_t generation);
+/* Puts a slab in flight, before its handle is committed in slot `position` of the sender's ring. */
+int32_t millrace_pool_stage(uint32_t pool, uint32_t index, uint32_t generation, uint32_t sender,
+                            uint32_t position);
+/* Takes a slab in flight: for who received its handle, or could not send it. */
+int32_t millrace_pool_claim(uint32_t pool, uint32_t index, uint32_t generation);
+/* Frees a slab in flight; answers the bells of the pool to ring. */
+int32_t millrace_pool_drop(uint32_t pool, uint32_t index, uint32_t generation);
+/* 1: a slab is free. 0: the time is up. */
+int32_t millrace_pool_wait(uint32_t pool, uint32_t strategy, uint32_t timeout_us);
+/* 1: the pool's bell is armed. 0: a slab is free. */
+int32_t millrace_pool_arm(uint32_t pool);
+int32_t millrace_pool_statistics(uint32_t pool, millrace_pool_counts *counts);
 
 #ifdef __cplusplus
 }

@@ -99,6 +99,23 @@ const sound = [
     defines: { DEATHS: 1, ONLY_FIRST_SENDER_DIES: 1, ...bell },
   },
   { model: "recycle", what: "every run ends", defines: { ...bell }, ends: true },
+  {
+    model: "pool",
+    what: "2 slabs, futex and bell by turns, a sleeper gives up",
+    defines: { HOLDERS: 2, GIVE_UPS: 1 },
+    large: true,
+  },
+  {
+    model: "pool",
+    what: "3 sleepers in the futex, one gives up",
+    defines: { SLEEPERS: 3, GIVE_UPS: 1, SLEEPS: "FUTEX" },
+    large: true,
+  },
+  {
+    model: "pool",
+    what: "2 sleepers on the bell, one gives up",
+    defines: { GIVE_UPS: 1, SLEEPS: "BELL" },
+  },
 ];
 
 const wake = { model: "wake", defines: { ...oneSender, MESSAGES: 2 } };
@@ -106,6 +123,8 @@ const close = { model: "close", defines: { ...oneSender, MESSAGES: 2, ...futex }
 const death = { model: "death", defines: { ...oneSender, MESSAGES: 2, DEATHS: 1 } };
 const recycle = { model: "recycle", defines: { ...futex } };
 const lateRegistration = { model: "recycle", defines: { CLOSES: 1, ...futex } };
+
+const pool = { model: "pool", defines: { GIVE_UPS: 1, SLEEPS: "FUTEX" } };
 
 const mutilated = [
   { ...wake, without: "COMMIT_FENCE", what: "the commit fence" },
@@ -153,6 +172,12 @@ const mutilated = [
     what: "a look at the close state after registration",
   },
   { ...lateRegistration, without: "REGISTRATION_FENCE", what: "the registration fence" },
+  { ...pool, without: "PUSH_FENCE", what: "the fence of a free" },
+  { ...pool, without: "ARM_FENCE", what: "the arm fence of who waits for a slab" },
+  { ...pool, without: "RECHECK", what: "the look for a slab after arming" },
+  { ...pool, without: "SNAPSHOT", what: "the count of wake-ups from before arming" },
+  { ...pool, without: "COUNT", what: "comparing a count, not the shared arm" },
+  { ...pool, without: "SHARED_ARM", what: "leaving a shared arm in place" },
 ];
 
 function works(command, args) {

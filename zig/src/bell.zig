@@ -20,6 +20,8 @@ pub const Waiting = enum(u32) {
     futex = 1,
     /// An event loop asleep in Atomics.waitAsync on its bell, which only JavaScript can ring.
     bell = 2,
+    /// In epoll, io_uring or poll, for its eventfd. See event_fd.zig.
+    event_fd = 3,
     _,
 };
 
@@ -30,10 +32,16 @@ pub const Wake = enum {
     woken,
     /// The arm is taken; the caller must have the bell rung.
     ring_bell,
+    /// The arm is taken; the caller must write to the receiver's eventfd.
+    write_event,
 };
 
 pub const WaitWord = extern struct {
     word: std.atomic.Value(u32),
+    /// How often whoever waits here went to sleep. Written by sleepers.
+    sleeps: std.atomic.Value(u64),
+    /// How often an arm was taken to wake it. Written by wakers, who have this line anyway.
+    wakes: std.atomic.Value(u64),
 
     /// Says "I am about to sleep". The caller must look at its condition again (with SC loads)
     /// before it sleeps.
@@ -60,9 +68,12 @@ pub const WaitWord = extern struct {
     fn takeArmed(self: *WaitWord) Wake {
         @branchHint(.cold);
         // SC, as the load: of several wakers one gets the arm, and it wakes.
-        switch (@as(Waiting, @enumFromInt(self.word.swap(@intFromEnum(Waiting.awake), .seq_cst)))) {
-            .awake => return .nobody, // another waker was faster
+        const was: Waiting = @enumFromInt(self.word.swap(@intFromEnum(Waiting.awake), .seq_cst));
+        if (was == .awake) return .nobody; // another waker was faster
+        self.countWake();
+        switch (was) {
             .bell => return .ring_bell,
+            .event_fd => return .write_event,
             else => {
                 os.futexWake(&self.word, 1);
                 return .woken;
@@ -70,25 +81,41 @@ pub const WaitWord = extern struct {
         }
     }
 
-    /// For a dying thread, which can wake a futex but cannot ring a bell: leaves a bell's arm in
-    /// place, for the next live waker or for the sleeper's own watch over `orphans`.
-    pub fn takeFutexOnly(self: *WaitWord) void {
-        if (self.word.cmpxchgStrong(
-            @intFromEnum(Waiting.futex),
-            @intFromEnum(Waiting.awake),
-            .seq_cst,
-            .seq_cst,
-        ) == null) os.futexWake(&self.word, 1);
+    /// For a dying thread, which can wake a futex and write to an eventfd but cannot ring a bell:
+    /// leaves a bell's arm in place, for the next live waker or for the sleeper's own watch over
+    /// `orphans`.
+    pub fn takeUnlessBell(self: *WaitWord) Wake {
+        var was = self.word.load(.seq_cst);
+        while (was != @intFromEnum(Waiting.awake) and was != @intFromEnum(Waiting.bell)) {
+            was = self.word.cmpxchgWeak(was, @intFromEnum(Waiting.awake), .seq_cst, .seq_cst) orelse {
+                self.countWake();
+                if (was == @intFromEnum(Waiting.event_fd)) return .write_event;
+                os.futexWake(&self.word, 1);
+                return .woken;
+            };
+        }
+        return .nobody;
+    }
+
+    fn countWake(self: *WaitWord) void {
+        // By any thread; next to a wake-up, and a sleep, the read-modify-write is nothing.
+        _ = self.wakes.fetchAdd(1, .monotonic);
+    }
+
+    /// To be called when an arm led to a sleep that is not sleep(): on a bell.
+    pub fn countSleep(self: *WaitWord) void {
+        _ = self.sleeps.fetchAdd(1, .monotonic);
     }
 
     /// Sleeps while the futex arm is in place, at most `timeout_ns`. Spurious returns are allowed.
     pub fn sleep(self: *WaitWord, timeout_ns: u64) void {
+        self.countSleep();
         os.futexWait(&self.word, @intFromEnum(Waiting.futex), timeout_ns);
     }
 };
 
 test "take() answers by who is waiting, and only once" {
-    var word: WaitWord = .{ .word = .init(0) };
+    var word: WaitWord = std.mem.zeroes(WaitWord);
     try std.testing.expectEqual(.nobody, word.take());
     word.arm(.bell);
     try std.testing.expectEqual(.ring_bell, word.take());
@@ -96,7 +123,15 @@ test "take() answers by who is waiting, and only once" {
     word.arm(.futex);
     try std.testing.expectEqual(.woken, word.take());
     word.arm(.bell);
-    word.takeFutexOnly();
+    try std.testing.expectEqual(.nobody, word.takeUnlessBell());
+    try std.testing.expectEqual(2, word.wakes.raw);
     try std.testing.expect(word.disarm());
     try std.testing.expect(!word.disarm());
+    word.arm(.event_fd);
+    try std.testing.expectEqual(.write_event, word.take());
+    word.arm(.event_fd);
+    try std.testing.expectEqual(.write_event, word.takeUnlessBell());
+    word.arm(.futex);
+    try std.testing.expectEqual(.woken, word.takeUnlessBell());
+    try std.testing.expectEqual(.nobody, word.takeUnlessBell());
 }

@@ -5,16 +5,22 @@
 //! the three equal.
 
 const std = @import("std");
+const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
-const mpsc = @import("mpsc.zig");
+const native = @import("native.zig");
 const os = @import("os/linux.zig");
+const pool = @import("pool.zig");
+const ringer = @import("ringer.zig");
 const segment_module = @import("segment.zig");
+const Summary = @import("histogram.zig").Summary;
+const statistics_module = @import("statistics.zig");
+const Kind = segment_module.Kind;
 const Ticket = @import("ticket.zig").Ticket;
 const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 4;
+pub const abi_version = 5;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -33,14 +39,26 @@ pub const Status = enum(i32) {
     ticket_role = -13,
     ended = -14,
     corrupt = -15,
+    too_many_receivers = -16,
+    would_block = -17,
+    too_small = -18,
+    slab_stale = -20,
+    slab_foreign = -21,
+    slab_not_owned = -22,
+    pool_empty = -23,
 
-    fn of(err: endpoint.Error) i32 {
+    const Error = endpoint.Error || ringer.Error || native.SendError || native.ReceiveError;
+
+    fn of(err: Error) i32 {
         const status: Status = switch (err) {
             error.InvalidHandle => .invalid_handle,
             error.WrongThread => .wrong_thread,
             error.TooManyEndpoints => .too_many_endpoints,
             error.OutOfMemory => .out_of_memory,
-            error.InvalidGeometry => .invalid_argument,
+            error.InvalidGeometry, error.InvalidArgument => .invalid_argument,
+            error.SlabStale => .slab_stale,
+            error.SlabForeign => .slab_foreign,
+            error.SlabNotOwned => .slab_not_owned,
             error.ChannelClosed => .channel_closed,
             error.TooManySenders => .too_many_senders,
             error.ReceiverTaken => .receiver_taken,
@@ -49,6 +67,12 @@ pub const Status = enum(i32) {
             error.TicketUsed => .ticket_used,
             error.TicketFreed => .ticket_freed,
             error.TicketRole => .ticket_role,
+            error.TooManyReceivers => .too_many_receivers,
+            error.WouldBlock => .would_block,
+            error.InvalidSize => .invalid_argument,
+            error.Ended => .ended,
+            error.Corrupt => .corrupt,
+            error.TooSmall => .too_small,
         };
         return status.number();
     }
@@ -59,12 +83,17 @@ pub const Status = enum(i32) {
 };
 
 pub const ChannelOptions = extern struct {
+    /// A Kind.
+    kind: u32,
     slot_bytes: u32,
     capacity: u32,
     senders_max: u32,
+    receivers_max: u32,
     /// 1: messages are records of variable length in slots of 8 bytes.
     has_records: u32,
     initial_sequence: u32,
+    /// 1: the time from commit to release is taken of every message.
+    has_latency: u32,
 };
 
 pub const EndpointInfo = extern struct {
@@ -72,14 +101,19 @@ pub const EndpointInfo = extern struct {
     slot_bytes: u32,
     capacity: u32,
     senders_max: u32,
-    ring: u32,
+    receivers_max: u32,
+    /// A sender's ring; a receiver's place among the receivers.
+    index: u32,
+    kind: u32,
 };
 
-fn bellsNumber(bells: mpsc.Bells) i32 {
+fn bellsNumber(bells: channel_module.Bells) i32 {
     return @intCast(@as(u32, @bitCast(bells)));
 }
 
+/// What C calls MILLRACE_FOREVER is.
 fn nanoseconds(timeout_us: u32) u64 {
+    if (timeout_us == std.math.maxInt(u32)) return native.forever;
     return @as(u64, timeout_us) * std.time.ns_per_us;
 }
 
@@ -105,9 +139,14 @@ export fn millrace_thread_pause(hints: u32) i32 {
 
 export fn millrace_channel_create(options: *const ChannelOptions) i32 {
     const handle = endpoint.createChannel(.{
-        .slot_bytes = options.slot_bytes,
-        .capacity = options.capacity,
-        .senders_max = options.senders_max,
+        .shape = .{
+            .kind = Kind.fromInt(options.kind) orelse return Status.invalid_argument.number(),
+            .slot_bytes = options.slot_bytes,
+            .capacity = options.capacity,
+            .senders_max = options.senders_max,
+            .receivers_max = options.receivers_max,
+            .has_latency = options.has_latency != 0,
+        },
         .has_records = options.has_records != 0,
         .initial_sequence = options.initial_sequence,
     }) catch |err| return Status.of(err);
@@ -128,7 +167,7 @@ export fn millrace_channel_arm_drain(channel: u32) i32 {
     const slot = endpoint.find(channel) catch |err| return Status.of(err);
     const control = slot.channel.segment.control();
     control.drain_wait.arm(.bell);
-    if (!mpsc.isDrained(slot.channel.segment)) return 1;
+    if (!channel_module.isDrained(slot.channel.segment)) return 1;
     _ = control.drain_wait.disarm();
     return 0;
 }
@@ -160,7 +199,9 @@ fn describe(slot: *endpoint.Slot, info: *EndpointInfo) i32 {
         .slot_bytes = geometry.slot_bytes,
         .capacity = geometry.capacity,
         .senders_max = geometry.senders_max,
-        .ring = slot.mailbox.ring,
+        .receivers_max = geometry.receivers_max,
+        .index = slot.index(),
+        .kind = @intFromEnum(geometry.kind),
     };
     return @intCast(slot.handle.raw);
 }
@@ -206,10 +247,25 @@ export fn millrace_endpoint_reason(handle: u32, buffer: [*]u8, buffer_bytes: u32
     return @intCast(endpoint.readReason(slot, buffer[0..buffer_bytes]));
 }
 
-export fn millrace_endpoint_statistics(handle: u32, statistics: *mpsc.Statistics) i32 {
+export fn millrace_endpoint_statistics(handle: u32, statistics: *statistics_module.Channel) i32 {
     const slot = endpoint.find(handle) catch |err| return Status.of(err);
-    statistics.* = mpsc.statistics(slot.channel.segment);
+    statistics.* = statistics_module.ofChannel(slot.channel.segment);
     return 0;
+}
+
+/// Tells of the rings that have a sender, `rings_max` at most; returns of how many.
+export fn millrace_endpoint_rings(handle: u32, rings: [*]statistics_module.Ring, rings_max: u32) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    return @intCast(statistics_module.ofRings(slot.channel.segment, rings[0..rings_max]));
+}
+
+/// 1: what the channel has measured. 0: it does not track latency.
+export fn millrace_endpoint_latency(handle: u32, summary: *Summary) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    const segment = slot.channel.segment;
+    if (!segment.geometry.has_latency) return 0;
+    summary.* = segment.histogram().summary();
+    return 1;
 }
 
 /// Contiguous slots granted (at least `slots_min`), 0 when full. Their position is in the mailbox.
@@ -256,9 +312,7 @@ export fn millrace_sender_arm(handle: u32, slots_min: u32) i32 {
     const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
     const sender = &slot.body.sender;
     if (slots_min == 0 or slots_min > sender.producer.capacity) return Status.invalid_argument.number();
-    const armed = sender.arm(slots_min);
-    if (armed) sender.countSleep();
-    return @intFromBool(armed);
+    return @intFromBool(sender.arm(slots_min));
 }
 
 export fn millrace_sender_disarm(handle: u32) i32 {
@@ -267,15 +321,19 @@ export fn millrace_sender_disarm(handle: u32) i32 {
     return 0;
 }
 
-/// Slots readable in one run, 0 when empty, `ended` when closed and drained. Ring and position are
-/// in the mailbox.
-export fn millrace_receiver_poll(handle: u32) i32 {
+/// Slots readable in one run, 0 when empty, `ended` when closed and drained. Ring, position and the
+/// bells to ring are in the mailbox. Where receivers share the rings, at most `messages_max` messages
+/// are claimed; 0 is no bound.
+export fn millrace_receiver_poll(handle: u32, messages_max: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
     const receiver = &slot.body.receiver;
-    switch (receiver.poll()) {
+    const polled = receiver.poll(messages_max);
+    const window = receiver.window();
+    slot.mailbox.bells = @bitCast(window.bells);
+    switch (polled) {
         .window => |slots| {
-            slot.mailbox.ring = receiver.ring;
-            slot.mailbox.position = receiver.position;
+            slot.mailbox.ring = window.ring;
+            slot.mailbox.position = window.position;
             return @intCast(slots);
         },
         .empty => return 0,
@@ -288,7 +346,7 @@ export fn millrace_receiver_poll(handle: u32) i32 {
 export fn millrace_receiver_release(handle: u32, slots: u32, messages: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
     const receiver = &slot.body.receiver;
-    if (slots > receiver.window) return Status.invalid_argument.number();
+    if (slots > receiver.window().slots) return Status.invalid_argument.number();
     return bellsNumber(receiver.release(slots, messages));
 }
 
@@ -302,13 +360,32 @@ export fn millrace_receiver_wait(handle: u32, strategy: u32, timeout_us: u32) i3
 /// 1: armed, sleep on the bell. 0: there is something to poll.
 export fn millrace_receiver_arm(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
-    return @intFromBool(slot.body.receiver.arm());
+    return @intFromBool(slot.body.receiver.arm(.bell));
+}
+
+/// The receiver's eventfd.
+export fn millrace_receiver_event_fd(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    return slot.body.receiver.eventFd() catch |err| return Status.of(err);
+}
+
+/// 1: armed, wait for the eventfd. 0: there is something to poll.
+export fn millrace_receiver_arm_event_fd(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    const armed = slot.body.receiver.armEventFd() orelse return Status.invalid_argument.number();
+    return @intFromBool(armed);
 }
 
 export fn millrace_receiver_disarm(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
     slot.body.receiver.disarm();
     return 0;
+}
+
+/// Disarms for one that will not look. The bells to ring: a wake-up on its way goes to another.
+export fn millrace_receiver_give_up(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    return bellsNumber(slot.body.receiver.giveUp());
 }
 
 export fn millrace_receiver_mark(handle: u32) i32 {
@@ -321,4 +398,229 @@ export fn millrace_receiver_mark(handle: u32) i32 {
 export fn millrace_receiver_reached_mark(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
     return @intFromBool(slot.body.receiver.hasReachedMarks());
+}
+
+// ---- for callers that are no JavaScript: these have bells rung by themselves ----
+
+/// Has the bells rung that the answer of another call says; passes an error on.
+export fn millrace_ring(handle: u32, answer: i32) i32 {
+    if (answer < 0) return answer;
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    const bells: channel_module.Bells = @bitCast(answer);
+    if (bells.receiver_index >= segment_module.receivers_max) return Status.invalid_argument.number();
+    BellsOf.ring(.{ .slot = slot }, bells, releasedRing(slot));
+    return 0;
+}
+
+const BellsOf = struct {
+    slot: *endpoint.Slot,
+
+    pub fn ring(self: BellsOf, bells: channel_module.Bells, ring_index: u32) void {
+        self.slot.channel.ring(bells, ring_index);
+    }
+};
+
+fn releasedRing(slot: *const endpoint.Slot) u32 {
+    return if (slot.body == .receiver) slot.body.receiver.window().ring else 0;
+}
+
+/// Closes an endpoint, or disposes of a channel.
+export fn millrace_close(handle: u32) i32 {
+    endpoint.closeAndRing(handle) catch |err| return Status.of(err);
+    return 0;
+}
+
+export fn millrace_send(handle: u32, message: ?[*]const u8, message_bytes: u32, timeout_us: u32) i32 {
+    const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
+    const bytes: []const u8 = if (message) |first| first[0..message_bytes] else "";
+    native.send(&slot.body.sender, bytes, nanoseconds(timeout_us), BellsOf{ .slot = slot }) catch |err| return Status.of(err);
+    return 0;
+}
+
+/// Messages sent.
+export fn millrace_send_many(handle: u32, messages: [*]const u8, count: u32, timeout_us: u32) i32 {
+    const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
+    if (count > std.math.maxInt(i32)) return Status.invalid_argument.number();
+    const bytes = @as(u64, count) * slot.channel.segment.geometry.slot_bytes;
+    const sent = native.sendMany(&slot.body.sender, messages[0..bytes], nanoseconds(timeout_us), BellsOf{ .slot = slot });
+    return @intCast(sent catch |err| return Status.of(err));
+}
+
+export fn millrace_receive(handle: u32, buffer: [*]u8, buffer_bytes: u32, message_bytes: *u32, timeout_us: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    native.receive(
+        &slot.body.receiver,
+        slot.channel.segment,
+        slot.channel.has_records,
+        buffer[0..buffer_bytes],
+        message_bytes,
+        nanoseconds(timeout_us),
+        BellsOf{ .slot = slot },
+    ) catch |err| return Status.of(err);
+    return 0;
+}
+
+/// Messages received.
+export fn millrace_receive_many(handle: u32, buffer: [*]u8, buffer_bytes: u32, timeout_us: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    if (slot.channel.has_records) return Status.invalid_argument.number();
+    const received = native.receiveMany(
+        &slot.body.receiver,
+        slot.channel.segment,
+        buffer[0..buffer_bytes],
+        nanoseconds(timeout_us),
+        BellsOf{ .slot = slot },
+    );
+    return @intCast(received catch |err| return Status.of(err));
+}
+
+// ---- the bell ringer ----
+
+export fn millrace_ringers_alive() u32 {
+    return ringer.count();
+}
+
+/// The ringer's number.
+export fn millrace_ringer_create() i32 {
+    return @intCast(ringer.create() catch |err| return Status.of(err));
+}
+
+/// The registration's number: how many the ringer has had.
+export fn millrace_ringer_register(ringer_id: u32, channel: u32) i32 {
+    return @intCast(endpoint.registerRinging(channel, ringer_id) catch |err| return Status.of(err));
+}
+
+/// 1: there are bells to ring. 0: the time is up, or there are registrations to be learnt.
+export fn millrace_ringer_wait(ringer_id: u32, posts_handled: u32, timeout_us: u32, request: *ringer.Request) i32 {
+    const found = ringer.wait(ringer_id, posts_handled, nanoseconds(timeout_us), request);
+    return @intFromBool(found catch |err| return Status.of(err));
+}
+
+/// 1: the ringer has ended. 0: it still has channels.
+export fn millrace_ringer_close(ringer_id: u32, only_if_idle: u32) i32 {
+    return @intFromBool(ringer.close(ringer_id, only_if_idle != 0) catch |err| return Status.of(err));
+}
+
+// ---- the pool ----
+
+pub const SlabPlace = extern struct { address: u64, bytes: u64 };
+
+/// Creates a pool and opens this thread's endpoint of it.
+export fn millrace_pool_create(slab_bytes: u32, count: u32, info: *EndpointInfo) i32 {
+    return describePool(endpoint.createPool(slab_bytes, count) catch |err| return Status.of(err), info);
+}
+
+/// Opens this thread's endpoint of the pool that an endpoint's channel has.
+export fn millrace_pool_open_attached(handle: u32, info: *EndpointInfo) i32 {
+    return describePool(endpoint.openAttached(handle) catch |err| return Status.of(err), info);
+}
+
+/// Opens this thread's endpoint of a pool, by ticket.
+export fn millrace_pool_open(ticket: *const Ticket, info: *EndpointInfo) i32 {
+    return describePool(endpoint.openEndpoint(ticket.*, .pool) catch |err| return Status.of(err), info);
+}
+
+fn describePool(slot: *endpoint.Slot, info: *EndpointInfo) i32 {
+    const handle = describe(slot, info);
+    const slabs = slot.channel.slabs.?;
+    info.slot_bytes = slabs.slab_bytes;
+    info.capacity = slabs.count;
+    return handle;
+}
+
+/// Has large messages of a channel go through a pool.
+export fn millrace_channel_attach_pool(channel: u32, handle: u32) i32 {
+    endpoint.attachPool(channel, handle) catch |err| return Status.of(err);
+    return 0;
+}
+
+/// Which pool of this process the endpoint is of.
+export fn millrace_pool_id(handle: u32, id: *u64) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    id.* = slot.channel.id;
+    return 0;
+}
+
+/// Where a slab is.
+export fn millrace_pool_slab(handle: u32, index: u32, place: *SlabPlace) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    const slabs = &slot.channel.slabs.?;
+    const address = slabs.address(index) catch |err| return Status.of(err);
+    place.* = .{ .address = address, .bytes = slabs.slab_bytes };
+    return 0;
+}
+
+/// A free slab's index; its generation is in the mailbox. `pool_empty` when there is none.
+export fn millrace_pool_alloc(handle: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    const slab = slot.channel.slabs.?.alloc(handle) orelse return Status.pool_empty.number();
+    slot.mailbox.position = slab.generation;
+    return @intCast(slab.index);
+}
+
+/// The bells of the pool to ring.
+export fn millrace_pool_free(handle: u32, index: u32, generation: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    const wake = slot.channel.slabs.?.free(.{ .index = index, .generation = generation }, handle) catch |err|
+        return Status.of(err);
+    return bellsNumber(.of(wake, "receiver"));
+}
+
+/// Takes a slab out of use: a view of it is out of reach.
+export fn millrace_pool_retire(handle: u32, index: u32, generation: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    slot.channel.slabs.?.retire(.{ .index = index, .generation = generation }, handle) catch |err|
+        return Status.of(err);
+    return 0;
+}
+
+/// Puts a slab in flight: its handle is about to be committed in slot `position` of the sender's ring.
+export fn millrace_pool_stage(handle: u32, index: u32, generation: u32, sender: u32, position: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    const sender_slot = endpoint.findSender(sender) catch |err| return Status.of(err);
+    const channel = sender_slot.channel;
+    if (channel.pool != slot.channel) return Status.slab_foreign.number();
+    const place: pool.Place = .{
+        .channel = channel.id,
+        .ring = sender_slot.body.sender.producer.ring,
+        .sequence = sender_slot.body.sender.producer.sequenceAt(position),
+    };
+    slot.channel.slabs.?.stage(.{ .index = index, .generation = generation }, handle, place) catch |err|
+        return Status.of(err);
+    return 0;
+}
+
+/// Takes a slab that is in flight.
+export fn millrace_pool_claim(handle: u32, index: u32, generation: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    slot.channel.slabs.?.claim(.{ .index = index, .generation = generation }, handle) catch |err|
+        return Status.of(err);
+    return 0;
+}
+
+/// Frees a slab that is in flight; the bells of the pool to ring.
+export fn millrace_pool_drop(handle: u32, index: u32, generation: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    const wake = slot.channel.slabs.?.drop(.{ .index = index, .generation = generation }) catch |err|
+        return Status.of(err);
+    return bellsNumber(.of(wake, "receiver"));
+}
+
+/// 1: a slab is free. 0: the time is up.
+export fn millrace_pool_wait(handle: u32, strategy: u32, timeout_us: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    const how = Strategy.fromInt(strategy) orelse return Status.invalid_argument.number();
+    return @intFromBool(slot.channel.slabs.?.wait(how, nanoseconds(timeout_us)));
+}
+
+/// 1: armed, sleep on the pool's bell. 0: a slab is free.
+export fn millrace_pool_arm(handle: u32) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    return @intFromBool(slot.channel.slabs.?.arm());
+}
+
+export fn millrace_pool_statistics(handle: u32, statistics: *pool.Statistics) i32 {
+    const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
+    statistics.* = slot.channel.slabs.?.statistics();
+    return 0;
 }

@@ -6,9 +6,15 @@
 
 const std = @import("std");
 const os = @import("os/linux.zig");
-const mpsc = @import("mpsc.zig");
+const channel_module = @import("channel.zig");
+const pool_module = @import("pool.zig");
+const Pool = pool_module.Pool;
 const segment_module = @import("segment.zig");
+const Notifier = @import("event_fd.zig").Notifier;
+const Receiver = @import("receiver.zig").Receiver;
+const ringer_module = @import("ringer.zig");
 const Segment = segment_module.Segment;
+const Sender = @import("sender.zig").Sender;
 const ticket_module = @import("ticket.zig");
 const Ticket = ticket_module.Ticket;
 const Role = ticket_module.Role;
@@ -23,12 +29,14 @@ pub const Error = error{
     ChannelClosed,
     TooManySenders,
     ReceiverTaken,
+    TooManyReceivers,
     TicketForeign,
     TicketForged,
     TicketUsed,
     TicketFreed,
     TicketRole,
-};
+    InvalidArgument,
+} || pool_module.Error;
 
 /// One channel as this process knows it. Freed when nothing refers to it any more: no handle, no
 /// endpoint, no outstanding ticket.
@@ -39,12 +47,28 @@ pub const Channel = struct {
     references: u32,
     /// A view of the mapping got out of our hands (its buffer was transferred): keep the range.
     is_quarantined: bool = false,
+    /// With the ringer that rings for native threads. Written under this file's mutex and ringer.zig's.
+    ringing: ?*ringer_module.Registration = null,
+    /// The eventfds of its receivers. The segment points here.
+    notifier: Notifier = .{},
+    /// It is no channel but a pool, with the segment and the tickets of one.
+    slabs: ?Pool = null,
+    /// A pool's first handle: when it closes, unused tickets are taken back.
+    creator: u32 = 0,
+    /// The pool its large messages go through; it holds a reference to it.
+    pool: ?*Channel = null,
+
+    /// Has bells rung on behalf of a thread that cannot.
+    pub fn ring(self: *Channel, bells: channel_module.Bells, ring_index: u32) void {
+        ringer_module.ring(self.segment, &self.ringing, bells, ring_index);
+    }
 };
 
 pub const Body = union(enum) {
     channel: void,
-    sender: mpsc.Sender,
-    receiver: mpsc.Receiver,
+    pool: void,
+    sender: Sender,
+    receiver: Receiver,
 };
 
 /// What JavaScript reads of an endpoint through a view, plain loads on its own thread.
@@ -53,7 +77,9 @@ pub const Mailbox = extern struct {
     ring: u32 = 0,
     /// The first slot of the granted or readable run.
     position: u32 = 0,
-    _: [14]u32 = @splat(0),
+    /// The bells to ring after the last poll.
+    bells: u32 = 0,
+    _: [13]u32 = @splat(0),
 };
 
 pub const Slot = struct {
@@ -70,6 +96,15 @@ pub const Slot = struct {
     /// The next endpoint of the same thread, or of the free list: an index + 1.
     next: u32 = 0,
     previous: u32 = 0,
+
+    /// A sender's ring; a receiver's place among the receivers.
+    pub fn index(self: *const Slot) u32 {
+        return switch (self.body) {
+            .channel, .pool => 0,
+            .sender => |*sender| sender.producer.ring,
+            .receiver => |*receiver| receiver.index(),
+        };
+    }
 };
 
 pub const endpoints_max = 16384;
@@ -117,6 +152,11 @@ pub inline fn findSender(handle: u32) Error!*Slot {
 pub inline fn findReceiver(handle: u32) Error!*Slot {
     const slot = try find(handle);
     return if (slot.body == .receiver) slot else error.InvalidHandle;
+}
+
+pub inline fn findPool(handle: u32) Error!*Slot {
+    const slot = try find(handle);
+    return if (slot.body == .pool) slot else error.InvalidHandle;
 }
 
 fn allocate(channel: *Channel, body: Body) Error!*Slot {
@@ -193,10 +233,15 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
         // Its views could not be detached: one that was transferred to another thread is still good.
         if (slot.is_exposed) channel.is_quarantined = true;
         _ = closeSlot(slot, .cannot_ring);
-        if (slot.body == .channel) endWithoutOwner(channel);
+        if (slot.body == .channel) {
+            endWithoutOwner(channel);
+            returnUnreceivable(channel);
+        }
         free(slot);
         // SC, and after everything above: whoever sees it polls again and sees all of it.
         _ = channel.segment.control().orphans.fetchAdd(1, .seq_cst);
+        // Where there is a ringer nobody has to wait for that.
+        if (channel.ringing != null) channel.ring(.{ .all = true }, 0);
         dereference(channel);
     }
     // A thread may end after its last native call took a bell's arm and before it rang the bell,
@@ -210,16 +255,16 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
 fn endWithoutOwner(channel: *Channel) void {
     const control = channel.segment.control();
     if (control.sender_references.load(.seq_cst) == 0) {
-        _ = mpsc.close(channel.segment, .senders_gone, .cannot_ring);
+        _ = channel_module.close(channel.segment, .senders_gone, .cannot_ring);
     }
     if (control.receiver_tickets.load(.seq_cst) != 0) return;
-    // SC: partner of the look in mpsc.isDrained().
+    // SC: partner of the look in channel.isDrained().
     if (control.receiver_state.cmpxchgStrong(
         @intFromEnum(segment_module.ReceiverState.none),
         @intFromEnum(segment_module.ReceiverState.gone),
         .seq_cst,
         .seq_cst,
-    ) == null) _ = mpsc.close(channel.segment, .receiver_gone, .cannot_ring);
+    ) == null) _ = channel_module.close(channel.segment, .receiver_gone, .cannot_ring);
 }
 
 /// A number that changes when a thread has died that may have owed this channel a bell.
@@ -230,31 +275,36 @@ pub fn orphans(slot: *const Slot) u32 {
 // ---- channels ----
 
 pub const ChannelOptions = struct {
-    slot_bytes: u32,
-    capacity: u32,
-    senders_max: u32,
+    shape: segment_module.Shape,
     has_records: bool,
     initial_sequence: u32,
 };
 
 pub fn createChannel(options: ChannelOptions) Error!u32 {
-    const geometry = try segment_module.Geometry.init(options.slot_bytes, options.capacity, options.senders_max);
+    const geometry = try segment_module.Geometry.init(options.shape);
     const segment = try Segment.create(geometry, options.initial_sequence);
     errdefer segment.destroy();
+    const slot = try register(.{
+        .id = 0,
+        .segment = segment,
+        .has_records = options.has_records,
+        .references = 0,
+    }, .channel);
+    return slot.handle.raw;
+}
+
+/// Makes a new channel, or pool, known, and opens a first handle of it.
+fn register(described: Channel, body: Body) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const channel = try allocator.create(Channel);
     errdefer allocator.destroy(channel);
-    channel.* = .{
-        .id = ticket_module.nextSerial(),
-        .segment = segment,
-        .has_records = options.has_records,
-        .references = 0,
-    };
+    channel.* = described;
+    channel.id = ticket_module.nextSerial();
+    channel.segment.notifier = &channel.notifier;
     try channels.put(allocator, channel.id, channel);
     errdefer _ = channels.remove(channel.id);
-    const slot = try allocate(channel, .channel);
-    return slot.handle.raw;
+    return allocate(channel, body);
 }
 
 fn dereference(channel: *Channel) void {
@@ -262,6 +312,11 @@ fn dereference(channel: *Channel) void {
     if (channel.references != 0) return;
     _ = channels.remove(channel.id);
     _ = ticket_module.forgetChannel(channel.id);
+    ringer_module.forget(&channel.ringing);
+    // Nobody can receive what is still in flight.
+    returnInFlight(channel, pool_module.Everywhere{});
+    if (channel.pool) |pool| dereference(pool);
+    channel.notifier.close();
     if (channel.is_quarantined) channel.segment.abandon() else channel.segment.destroy();
     allocator.destroy(channel);
 }
@@ -271,12 +326,22 @@ fn addSenderReference(channel: *Channel) void {
 }
 
 /// The last sender reference to go closes the channel. Returns whether it did.
-fn dropSenderReference(channel: *Channel, ringer: mpsc.Ringer) bool {
+fn dropSenderReference(channel: *Channel, ringer: channel_module.Ringer) bool {
     if (channel.segment.control().sender_references.fetchSub(1, .seq_cst) != 1) return false;
-    return mpsc.close(channel.segment, .senders_gone, ringer);
+    return channel_module.close(channel.segment, .senders_gone, ringer);
 }
 
-pub fn closeChannel(handle: u32, reason: []const u8) Error!mpsc.Bells {
+/// A kind with many receivers ends with the last of them and the last ticket for one.
+fn endWithoutReceivers(channel: *Channel) bool {
+    const control = channel.segment.control();
+    if (!channel.segment.geometry.kind.hasManyReceivers()) return false;
+    if (control.receiver_state.load(.seq_cst) != @intFromEnum(segment_module.ReceiverState.open)) return false;
+    if (control.receivers_open.load(.seq_cst) != 0 or control.receiver_tickets.load(.seq_cst) != 0) return false;
+    _ = channel_module.closeReceiver(channel.segment, .can_ring);
+    return true;
+}
+
+pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells {
     mutex.lock();
     defer mutex.unlock();
     const slot = try find(handle);
@@ -287,7 +352,7 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!mpsc.Bells {
         // Release: with the close below; pairs with the acquire in readReason().
         control.reason_bytes.store(length, .release);
     }
-    return .{ .all = mpsc.close(slot.channel.segment, .closed, .can_ring) };
+    return .{ .all = channel_module.close(slot.channel.segment, .closed, .can_ring) };
 }
 
 pub fn readReason(slot: *const Slot, buffer: []u8) u32 {
@@ -304,6 +369,7 @@ pub fn issueTicket(handle: u32, role: Role) Error!Ticket {
     defer mutex.unlock();
     const slot = try find(handle);
     const channel = slot.channel;
+    if ((role == .pool) != (channel.slabs != null)) return error.InvalidArgument;
     if (channel.segment.control().close_state.load(.acquire) != @intFromEnum(segment_module.CloseState.open) and
         role == .sender) return error.ChannelClosed;
     const ticket = try ticket_module.issue(channel.id, role);
@@ -311,18 +377,24 @@ pub fn issueTicket(handle: u32, role: Role) Error!Ticket {
     switch (role) {
         .sender => addSenderReference(channel),
         .receiver => _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst),
+        .pool => {},
     }
     return ticket;
 }
 
 /// Takes an unused ticket of a channel back. Returns the bells to ring.
-pub fn revokeTicket(handle: u32, ticket: Ticket) Error!mpsc.Bells {
+pub fn revokeTicket(handle: u32, ticket: Ticket) Error!channel_module.Bells {
     mutex.lock();
     defer mutex.unlock();
     const slot = try find(handle);
     if (ticket.channel != slot.channel.id) return error.TicketForged;
     const channel = try redeem(ticket, null);
-    const has_ended = ticket.role() == .sender and dropSenderReference(channel, .can_ring);
+    const has_ended = switch (ticket.role()) {
+        .sender => dropSenderReference(channel, .can_ring),
+        .receiver => endWithoutReceivers(channel),
+        .pool => false,
+    };
+    returnUnreceivable(channel);
     dereference(channel);
     return .{ .all = has_ended };
 }
@@ -346,13 +418,15 @@ pub fn openEndpoint(ticket: Ticket, role: Role) Error!*Slot {
         return slot;
     } else |err| switch (err) {
         // What is full now may have room later: the ticket stays as good as it was.
-        error.TooManySenders, error.TooManyEndpoints, error.OutOfMemory => {
+        error.TooManySenders, error.TooManyReceivers, error.TooManyEndpoints, error.OutOfMemory => {
             try ticket_module.restore(ticket);
             if (role == .receiver) _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
             return err;
         },
         else => {
             if (role == .sender) _ = dropSenderReference(channel, .can_ring);
+            // Whoever waits has to look. JavaScript rings as well; a native caller does not.
+            channel.ring(.{ .all = true }, 0);
             dereference(channel);
             return err;
         },
@@ -370,6 +444,7 @@ pub fn openDirectly(handle: u32, role: Role) Error!*Slot {
 }
 
 fn openOn(channel: *Channel, role: Role) Error!*Slot {
+    if ((role == .pool) != (channel.slabs != null)) return error.InvalidArgument;
     // The slot first: a ring that was claimed cannot be given back by its sender alone.
     const slot = try allocate(channel, .channel);
     errdefer {
@@ -378,32 +453,128 @@ fn openOn(channel: *Channel, role: Role) Error!*Slot {
     }
     switch (role) {
         .sender => {
-            slot.body = .{ .sender = try mpsc.Sender.open(channel.segment, channel.has_records) };
-            slot.mailbox.ring = slot.body.sender.producer.ring;
+            slot.body = .{ .sender = try Sender.open(channel.segment, channel.has_records) };
         },
-        .receiver => slot.body = .{ .receiver = try mpsc.Receiver.open(channel.segment) },
+        .receiver => slot.body = .{ .receiver = try Receiver.open(channel.segment, channel.has_records) },
+        .pool => slot.body = .pool,
     }
     return slot;
 }
 
 /// Closes what the slot stands for, and says which bells to ring.
-fn closeSlot(slot: *Slot, ringer: mpsc.Ringer) mpsc.Bells {
+fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
     switch (slot.body) {
         .channel => return .{},
+        .pool => {
+            // What it owned is free; who sleeps on the pool's bell is told by its count of deaths.
+            if (slot.channel.slabs.?.returnOwned(slot.handle.raw)) tellSlabSleepers(slot.channel);
+            if (slot.handle.raw == slot.channel.creator) {
+                slot.channel.references -= ticket_module.forgetChannel(slot.channel.id).pools;
+            }
+            return .{};
+        },
         .sender => |*sender| {
+            // Before the seal: then the ring can be another's.
+            returnInFlight(slot.channel, pool_module.Uncommitted{
+                .segment = slot.channel.segment,
+                .ring = sender.producer.ring,
+            });
             var bells = sender.close(ringer);
             if (dropSenderReference(slot.channel, ringer)) bells.all = ringer == .can_ring;
             return bells;
         },
-        .receiver => |*receiver| return receiver.close(ringer),
+        .receiver => |*receiver| {
+            const bells = receiver.close(ringer);
+            returnUnreceivable(slot.channel);
+            return bells;
+        },
     }
 }
 
-/// Closes an endpoint, or gives a channel handle back.
-pub fn closeEndpoint(handle: u32) Error!mpsc.Bells {
+// ---- pools ----
+
+pub fn createPool(slab_bytes: u32, count: u32) Error!*Slot {
+    const pool: Pool = try .create(slab_bytes, count);
+    errdefer pool.segment.destroy();
+    const slot = try register(
+        .{ .id = 0, .segment = pool.segment, .has_records = false, .references = 0, .slabs = pool },
+        .pool,
+    );
+    slot.channel.creator = slot.handle.raw; // nobody else knows it yet
+    return slot;
+}
+
+/// Has the large messages of a channel go through a pool, for the rest of the channel's life.
+pub fn attachPool(channel: u32, pool: u32) Error!void {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(channel);
+    if (slot.body != .channel or slot.channel.pool != null) return error.InvalidArgument;
+    const pool_slot = try findPool(pool);
+    slot.channel.pool = pool_slot.channel;
+    pool_slot.channel.references += 1;
+}
+
+/// Opens this thread's endpoint of the pool that the endpoint's channel has.
+pub fn openAttached(handle: u32) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const slot = try find(handle);
+    return allocate(slot.channel.pool orelse return error.InvalidArgument, .pool);
+}
+
+/// Returns slabs in flight in the channel that nobody will receive.
+fn returnInFlight(channel: *Channel, lost: anytype) void {
+    const pool = channel.pool orelse return;
+    if (pool.slabs.?.returnInFlight(channel.id, lost)) tellSlabSleepers(pool);
+}
+
+/// After a receiver went: returns what it left, and if there will be no receiver any more, what was
+/// sent.
+fn returnUnreceivable(channel: *Channel) void {
+    const state = channel.segment.control().receiver_state.load(.seq_cst);
+    if (state != @intFromEnum(segment_module.ReceiverState.gone)) {
+        return returnInFlight(channel, pool_module.Released{ .segment = channel.segment });
+    }
+    // Every ring is sealed by now.
+    returnInFlight(channel, pool_module.Committed{ .segment = channel.segment });
+}
+
+fn tellSlabSleepers(pool: *Channel) void {
+    // SC, after the pushes: whoever sees it looks again and sees them.
+    _ = pool.segment.control().orphans.fetchAdd(1, .seq_cst);
+}
+
+// ---- closing ----
+
+/// Closes an endpoint, or gives a channel handle back.
+pub fn closeEndpoint(handle: u32) Error!channel_module.Bells {
+    mutex.lock();
+    defer mutex.unlock();
+    return giveUp(try find(handle));
+}
+
+/// Disposes of a channel: closes it, takes its unused tickets back, gives the handle back.
+pub fn disposeChannel(handle: u32) Error!channel_module.Bells {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(handle);
+    if (slot.body != .channel) return error.InvalidHandle;
+    return dispose(slot);
+}
+
+/// Closes an endpoint, or disposes of a channel, and has the bells rung.
+pub fn closeAndRing(handle: u32) Error!void {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(handle);
+    const channel = slot.channel;
+    channel.references += 1; // it outlives what follows
+    channel.ring(if (slot.body == .channel) dispose(slot) else giveUp(slot), 0);
+    dereference(channel);
+}
+
+fn giveUp(slot: *Slot) channel_module.Bells {
     const channel = slot.channel;
     const bells = closeSlot(slot, .can_ring);
     free(slot);
@@ -411,20 +582,24 @@ pub fn closeEndpoint(handle: u32) Error!mpsc.Bells {
     return bells;
 }
 
-/// Disposes of a channel: closes it, takes its unused tickets back, gives the handle back.
-pub fn disposeChannel(handle: u32) Error!mpsc.Bells {
-    mutex.lock();
-    defer mutex.unlock();
-    const slot = try find(handle);
-    if (slot.body != .channel) return error.InvalidHandle;
+fn dispose(slot: *Slot) channel_module.Bells {
     const channel = slot.channel;
-    _ = mpsc.close(channel.segment, .closed, .can_ring);
+    _ = channel_module.close(channel.segment, .closed, .can_ring);
     const revoked = ticket_module.forgetChannel(channel.id);
     _ = channel.segment.control().sender_references.fetchSub(revoked.senders, .seq_cst);
+    _ = channel.segment.control().receiver_tickets.fetchSub(revoked.receivers, .seq_cst);
     channel.references -= revoked.senders + revoked.receivers;
     free(slot);
     dereference(channel);
     return .{ .all = true };
+}
+
+/// Has a ringer ring for a channel; see ringer.zig.
+pub fn registerRinging(handle: u32, ringer: u32) (Error || ringer_module.Error)!u32 {
+    mutex.lock();
+    defer mutex.unlock();
+    const channel = (try find(handle)).channel;
+    return ringer_module.register(ringer, channel.segment, &channel.ringing);
 }
 
 /// Says that views of the mapping are in the program's hands.

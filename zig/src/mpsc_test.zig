@@ -2,6 +2,7 @@
 //! and across the wrap of the counters. Run under ThreadSanitizer too.
 
 const std = @import("std");
+const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
 const mpsc = @import("mpsc.zig");
 const os = @import("os/linux.zig");
@@ -14,7 +15,7 @@ const slice_ns = 50 * std.time.ns_per_ms;
 const just_below_wrap = (1 << 31) - 3;
 
 fn newSegment(capacity: u32, senders: u32) !Segment {
-    return Segment.create(try segment_module.Geometry.init(8, capacity, senders), just_below_wrap);
+    return Segment.create(try segment_module.Geometry.init(.{ .slot_bytes = 8, .capacity = capacity, .senders_max = senders }), just_below_wrap);
 }
 
 fn slotOf(segment: Segment, ring: u32, position: u32) *u64 {
@@ -131,14 +132,14 @@ test "close() races with sends: what was accepted arrives, what was refused does
         };
         const closer = try std.Thread.spawn(.{}, struct {
             fn run(target: Segment) void {
-                _ = mpsc.close(target, .closed, .can_ring);
+                _ = channel_module.close(target, .closed, .can_ring);
             }
         }.run, .{segment});
         try ledger.drain(&receiver, .block);
         closer.join();
         for (threads) |thread| thread.join();
         for (jobs) |job| try testing.expectEqual(job.sent, ledger.next[job.number]);
-        try testing.expect(mpsc.isDrained(segment));
+        try testing.expect(channel_module.isDrained(segment));
     }
 }
 
@@ -194,7 +195,7 @@ test "senders come and go: rings are given back and taken again" {
 }
 
 test "records: a padding record fills the end of the ring" {
-    const segment = try Segment.create(try segment_module.Geometry.init(8, 8, 1), just_below_wrap);
+    const segment = try Segment.create(try segment_module.Geometry.init(.{ .slot_bytes = 8, .capacity = 8 }), just_below_wrap);
     defer segment.destroy();
     var receiver = try mpsc.Receiver.open(segment);
     var sender = try mpsc.Sender.open(segment, true);
@@ -215,9 +216,7 @@ test "records: a padding record fills the end of the ring" {
 
 const Options = endpoint.ChannelOptions;
 const small: Options = .{
-    .slot_bytes = 8,
-    .capacity = 4,
-    .senders_max = 4,
+    .shape = .{ .slot_bytes = 8, .capacity = 4, .senders_max = 4 },
     .has_records = false,
     .initial_sequence = just_below_wrap,
 };
@@ -237,7 +236,7 @@ test "a thread that dies leaves its committed messages, and the channel ends wit
         }
     }.run, .{ticket});
     var ledger: Ledger = .{};
-    const receiver = &receiver_slot.body.receiver;
+    const receiver = &receiver_slot.body.receiver.mpsc;
     try ledger.drain(receiver, .block);
     try testing.expectEqual(3, ledger.total);
     thread.join();

@@ -13,12 +13,25 @@ const ProducerLine = segment_module.ProducerLine;
 const ConsumerLine = segment_module.ConsumerLine;
 const WaitLine = segment_module.WaitLine;
 const RecordHeader = segment_module.RecordHeader;
+const latency = @import("latency.zig");
 const Wake = @import("bell.zig").Wake;
 
 pub const closed_bit: u32 = 1;
 
+/// Raises a maximum that only this thread writes.
+inline fn raise(most: *std.atomic.Value(u32), value: u32) void {
+    if (value > most.raw) most.store(value, .monotonic);
+}
+
 fn slotsBetween(later: u32, earlier: u32) u32 {
     return ((later & ~closed_bit) -% (earlier & ~closed_bit)) >> 1;
+}
+
+/// How many of the `slots` that end at `head` are no padding record, which stands at a ring's end. To
+/// be called before they are released: the producer's next words about padding come after that.
+pub fn withoutPadding(producer_line: *const ProducerLine, capacity: u32, head: u32, slots: u32) u32 {
+    if ((head >> 1) & (capacity - 1) != 0 or producer_line.padding_end != head) return slots;
+    return slots -| producer_line.padding_slots;
 }
 
 /// Seals a ring: no commit succeeds after it. What was committed before stays readable.
@@ -38,6 +51,8 @@ pub const Producer = struct {
     consumer_line: *ConsumerLine,
     wait_line: *WaitLine,
     data: [*]align(segment_module.line_bytes) u8,
+    /// Where the time of a commit goes, if the channel tracks latency.
+    stamps: ?[*]u64,
     capacity: u32,
     has_records: bool,
     ring: u32,
@@ -58,6 +73,7 @@ pub const Producer = struct {
             .consumer_line = consumer_line,
             .wait_line = segment.waitLine(ring),
             .data = segment.data(ring),
+            .stamps = if (segment.geometry.has_latency) segment.stamps(ring) else null,
             .capacity = segment.geometry.capacity,
             .has_records = has_records,
             .ring = ring,
@@ -71,6 +87,12 @@ pub const Producer = struct {
         return ((self.tail >> 1) +% self.padding) & (self.capacity - 1);
     }
 
+    /// The sequence, of 31 bits, of a slot of the granted run.
+    pub fn sequenceAt(self: *const Producer, slot: u32) u32 {
+        const ahead = (slot -% self.position()) & (self.capacity - 1);
+        return ((self.tail >> 1) +% self.padding +% ahead) & (std.math.maxInt(u32) >> 1);
+    }
+
     pub const Reserved = union(enum) { slots: u32, full, closed };
 
     /// Grants every contiguous free slot when there are at least `slots_min`. For records it starts
@@ -81,6 +103,7 @@ pub const Producer = struct {
         // Acquire: pairs with the store in Consumer.release(); the receiver's reads of those slots
         // come before our writes to them.
         self.cached_head = self.consumer_line.head.load(.acquire);
+        raise(&self.line.used_most, slotsBetween(self.tail, self.cached_head));
         if (self.grant(slots_min)) return .{ .slots = self.granted };
         if (isSealed(self.line.tail.load(.monotonic))) return .closed;
         return .full;
@@ -112,6 +135,9 @@ pub const Producer = struct {
             .flags = RecordHeader.flag_padding,
         };
         self.padding += to_end;
+        // Whoever released the last padding record, and looked, has freed the slots of this one.
+        self.line.padding_end = self.tail +% (self.padding << 1);
+        self.line.padding_slots = to_end;
         self.granted = @min(self.capacity, free - to_end);
         return true;
     }
@@ -137,6 +163,7 @@ pub const Producer = struct {
     /// protocol if `wasIdle()`.
     pub fn commit(self: *Producer, slots: u32, messages: u32) bool {
         std.debug.assert(slots <= self.granted);
+        if (self.stamps) |stamps| latency.stamp(stamps, self.position(), slots);
         const next = self.tail +% ((slots + self.padding) << 1);
         // Release part: the message bytes, written before (also by JavaScript, through its own view
         // of the ring), are visible to whoever acquires the tail in Consumer.readable().
@@ -149,6 +176,8 @@ pub const Producer = struct {
         // Statistics have one writer: a load and a store, no read-modify-write.
         self.line.messages.store(self.line.messages.raw +% messages, .monotonic);
         self.line.commits.store(self.line.commits.raw +% 1, .monotonic);
+        self.line.slots.store(self.line.slots.raw +% slots, .monotonic);
+        raise(&self.line.batch_most, messages);
         return true;
     }
 
@@ -198,6 +227,7 @@ pub const Consumer = struct {
         const available = slotsBetween(tail, head);
         if (available == 0) return if (isSealed(tail)) .ended else .empty;
         if (available > self.capacity) return .corrupt;
+        raise(&self.line.used_most, available);
         const position = (head >> 1) & (self.capacity - 1);
         return .{ .run = .{ .position = position, .slots = @min(available, self.capacity - position) } };
     }
@@ -219,6 +249,8 @@ pub const Consumer = struct {
         const head = self.line.head.raw +% (slots << 1);
         self.line.messages.store(self.line.messages.raw +% messages, .monotonic);
         self.line.releases.store(self.line.releases.raw +% 1, .monotonic);
+        const counted = withoutPadding(self.producer_line, self.capacity, head, slots);
+        self.line.slots.store(self.line.slots.raw +% counted, .monotonic);
         // Release part: our reads of the slots come before the producer's next writes to them.
         // SC part: the publish half against sender_wait, which take() looks at next.
         self.line.head.store(head, .seq_cst);

@@ -3,9 +3,12 @@
 //!   0            header          what the segment is; written once, before anyone else sees it
 //!   256          control block   close, counts, wait words, the ready set
 //!   waits_offset     a wait line for every ring       (written when somebody goes idle or sleeps)
-//!   consumers_offset a consumer line for every ring   (written by the receiver)
+//!   consumers_offset a consumer line for every ring   (written by whoever receives from it)
+//!   receivers_offset a receiver line for every receiver of a kind that has several
 //!   rings_offset     a ring for every producer: its producer line, then its data; page aligned,
 //!                    so that a ring's pages can live beside their producer
+//!   histogram_offset the histogram of latencies, and then a stamp for every slot of every ring: only
+//!                    in a channel that tracks latency
 //!
 //! Lines are 128 bytes apart: x86 prefetches cache lines in pairs, and several arm64 cores have
 //! 128-byte lines.
@@ -13,6 +16,8 @@
 const std = @import("std");
 const os = @import("os/linux.zig");
 const bell = @import("bell.zig");
+const Histogram = @import("histogram.zig").Histogram;
+const Notifier = @import("event_fd.zig").Notifier;
 const ReadySet = @import("ready_set.zig").ReadySet;
 
 pub const line_bytes = 128;
@@ -22,17 +27,44 @@ pub const senders_max = ReadySet.rings_max;
 pub const ring_bytes_max = 1 << 32;
 pub const reason_bytes_max = 1024;
 pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
-pub const layout_version: u32 = 1;
+pub const layout_version: u32 = 2;
+
+/// More would not fit the word that says who sleeps.
+pub const receivers_max = 64;
+
+/// How many may send and receive. The receivers of spmc and mpmc share the rings: each message goes
+/// to one of them.
+pub const Kind = enum(u32) {
+    mpsc = 0,
+    spsc = 1,
+    spmc = 2,
+    mpmc = 3,
+
+    pub fn fromInt(value: u32) ?Kind {
+        return if (value <= @intFromEnum(Kind.mpmc)) @enumFromInt(value) else null;
+    }
+
+    pub fn hasManySenders(self: Kind) bool {
+        return self == .mpsc or self == .mpmc;
+    }
+
+    pub fn hasManyReceivers(self: Kind) bool {
+        return self == .spmc or self == .mpmc;
+    }
+};
 
 pub const Header = extern struct {
     magic: u64,
     layout_version: u32,
+    kind: Kind,
     slot_bytes: u32,
     capacity: u32,
     senders_max: u32,
+    receivers_max: u32,
     total_bytes: u64,
     waits_offset: u64,
     consumers_offset: u64,
+    receivers_offset: u64,
     rings_offset: u64,
     ring_stride: u64,
 };
@@ -64,11 +96,24 @@ pub const Control = extern struct {
     reason_bytes: std.atomic.Value(u32),
     /// Rings below it have been claimed at some time; those above were never touched.
     rings_used: std.atomic.Value(u32),
-    /// Outstanding tickets for the receiver.
+    /// Outstanding tickets for receivers.
     receiver_tickets: std.atomic.Value(u32),
 
+    /// Of the one receiver, in the kinds that have one.
     receiver_wait: bell.WaitWord align(line_bytes),
     drain_wait: bell.WaitWord,
+
+    /// Of the kinds that have several receivers: a bit for each that is armed.
+    sleepers: std.atomic.Value(u64) align(line_bytes),
+    /// Messages a receiver that died had claimed, and that were handed out again.
+    redelivered: std.atomic.Value(u64),
+    /// Claims whose receiver is gone, to be taken over.
+    orphaned_claims: std.atomic.Value(u32),
+    receivers_open: std.atomic.Value(u32),
+    /// Receiver lines below it have been used at some time.
+    receivers_used: std.atomic.Value(u32),
+    /// 1: a receiver is giving drained rings back.
+    recycling: std.atomic.Value(u32),
 
     ready: ReadySet align(line_bytes),
     reason: [reason_bytes_max]u8 align(line_bytes),
@@ -83,9 +128,18 @@ pub const ProducerLine = extern struct {
     state: std.atomic.Value(u32),
     messages: std.atomic.Value(u64),
     commits: std.atomic.Value(u64),
+    /// Slots committed, without padding records.
+    slots: std.atomic.Value(u64),
+    /// The most messages of one commit.
+    batch_most: std.atomic.Value(u32),
+    /// The most slots that were in use when the producer looked at the head.
+    used_most: std.atomic.Value(u32),
     times_full: std.atomic.Value(u64),
-    times_slept: std.atomic.Value(u64),
-    _: [line_bytes - 40]u8,
+    /// The tail behind the last padding record, and the slots it takes: written before the commit
+    /// that publishes it, for the statistics of whoever releases it.
+    padding_end: u32,
+    padding_slots: u32,
+    _: [line_bytes - 56]u8,
 };
 
 /// Written by the receiver.
@@ -98,7 +152,41 @@ pub const ConsumerLine = extern struct {
     empty_visits: u32,
     messages: std.atomic.Value(u64),
     releases: std.atomic.Value(u64),
-    _: [line_bytes - 32]u8,
+    /// The claim cursor, on the scale of the head: what lies between the head and it has been handed
+    /// to some receiver. Only the kinds that have several receivers use it.
+    claimed: std.atomic.Value(u32),
+    /// The most slots that were in use when a receiver looked at the tail.
+    used_most: std.atomic.Value(u32),
+    /// Slots released, without padding records.
+    slots: std.atomic.Value(u64),
+    _: [line_bytes - 48]u8,
+};
+
+/// One receiver of a kind that has several. Written by that receiver, and by whoever takes over
+/// what it left.
+pub const ReceiverLine = extern struct {
+    /// What gates a producer: (ring + 1) << 32 | the counter word its claim begins at; 0: no claim.
+    gate: std.atomic.Value(u64),
+    /// The counter word its claim ends at.
+    claim_end: std.atomic.Value(u32),
+    /// A LineState.
+    state: std.atomic.Value(u32),
+    wait: bell.WaitWord,
+    releases: std.atomic.Value(u64),
+    /// Slots released, without padding records.
+    slots: std.atomic.Value(u64),
+    _: [line_bytes - 56]u8,
+};
+
+pub const LineState = enum(u32) {
+    free = 0,
+    /// A receiver has it, or one that took over its claim.
+    open = 1,
+    /// Its receiver died with a claim, which may have been seen.
+    orphaned = 2,
+    /// Its receiver closed with a claim that it has not looked at.
+    returned = 3,
+    _,
 };
 
 /// Written only when a side goes idle or to sleep: both sides read it on every operation, so it
@@ -108,7 +196,7 @@ pub const WaitLine = extern struct {
     /// next takes the 1 away and puts the ring into the ready set.
     idle: std.atomic.Value(u32),
     sender_wait: bell.WaitWord,
-    _: [line_bytes - 8]u8,
+    _: [line_bytes - 32]u8,
 };
 
 pub const RingState = enum(u32) {
@@ -133,54 +221,94 @@ pub const record_slot_bytes = 8;
 comptime {
     std.debug.assert(@sizeOf(Header) <= 256);
     std.debug.assert(@offsetOf(Control, "receiver_wait") == 128);
-    std.debug.assert(@offsetOf(Control, "ready") == 256);
-    std.debug.assert(@offsetOf(Control, "reason") == 256 + 640);
-    std.debug.assert(@sizeOf(Control) == 256 + 640 + 1024);
+    std.debug.assert(@offsetOf(Control, "sleepers") == 256);
+    std.debug.assert(@offsetOf(Control, "ready") == 384);
+    std.debug.assert(@offsetOf(Control, "reason") == 384 + 640);
+    std.debug.assert(@sizeOf(Control) == 384 + 640 + 1024);
     std.debug.assert(@sizeOf(ProducerLine) == line_bytes);
     std.debug.assert(@sizeOf(ConsumerLine) == line_bytes);
     std.debug.assert(@sizeOf(WaitLine) == line_bytes);
+    std.debug.assert(@sizeOf(ReceiverLine) == line_bytes);
     std.debug.assert(@sizeOf(RecordHeader) == record_slot_bytes);
     std.debug.assert(@offsetOf(ProducerLine, "tail") == 0);
+    // What every commit and every release writes is one cache line.
+    std.debug.assert(@offsetOf(ProducerLine, "padding_slots") < 64);
+    std.debug.assert(@offsetOf(ConsumerLine, "slots") < 64);
+    std.debug.assert(@offsetOf(ReceiverLine, "slots") < 64);
     std.debug.assert(@offsetOf(ConsumerLine, "head") == 0);
 }
 
 const control_offset = 256;
 
-pub const Geometry = struct {
+/// What a segment is to hold.
+pub const Shape = struct {
+    kind: Kind = .mpsc,
     slot_bytes: u32,
     /// Slots of one ring: a power of two.
     capacity: u32,
+    senders_max: u32 = 1,
+    receivers_max: u32 = 1,
+    has_latency: bool = false,
+};
+
+pub const Geometry = struct {
+    kind: Kind,
+    slot_bytes: u32,
+    capacity: u32,
     senders_max: u32,
+    receivers_max: u32,
     waits_offset: u64,
     consumers_offset: u64,
+    receivers_offset: u64,
     rings_offset: u64,
     ring_stride: u64,
+    has_latency: bool,
+    histogram_offset: u64,
+    stamps_offset: u64,
+    stamps_stride: u64,
     total_bytes: u64,
 
     pub const Error = error{InvalidGeometry};
 
-    pub fn init(slot_bytes: u32, capacity: u32, senders: u32) Error!Geometry {
-        if (slot_bytes == 0 or slot_bytes > 1 << 20) return error.InvalidGeometry;
+    pub fn init(shape: Shape) Error!Geometry {
+        const capacity = shape.capacity;
+        const senders = shape.senders_max;
+        const receivers = shape.receivers_max;
+        if (shape.slot_bytes == 0 or shape.slot_bytes > 1 << 20) return error.InvalidGeometry;
         if (capacity == 0 or capacity > slots_max) return error.InvalidGeometry;
         if (!std.math.isPowerOfTwo(capacity)) return error.InvalidGeometry;
         if (senders == 0 or senders > senders_max) return error.InvalidGeometry;
-        const data_bytes = @as(u64, slot_bytes) * capacity;
+        if (senders > 1 and !shape.kind.hasManySenders()) return error.InvalidGeometry;
+        if (receivers == 0 or receivers > receivers_max) return error.InvalidGeometry;
+        if (receivers > 1 and !shape.kind.hasManyReceivers()) return error.InvalidGeometry;
+        const data_bytes = @as(u64, shape.slot_bytes) * capacity;
         if (data_bytes > ring_bytes_max) return error.InvalidGeometry;
 
         const waits_offset = std.mem.alignForward(u64, control_offset + @sizeOf(Control), os.page_bytes);
         const consumers_offset = waits_offset + @as(u64, senders) * @sizeOf(WaitLine);
-        const consumers_end = consumers_offset + @as(u64, senders) * @sizeOf(ConsumerLine);
-        const rings_offset = std.mem.alignForward(u64, consumers_end, os.page_bytes);
+        const receivers_offset = consumers_offset + @as(u64, senders) * @sizeOf(ConsumerLine);
+        const receivers_end = receivers_offset + @as(u64, receivers) * @sizeOf(ReceiverLine);
+        const rings_offset = std.mem.alignForward(u64, receivers_end, os.page_bytes);
         const ring_stride = std.mem.alignForward(u64, @sizeOf(ProducerLine) + data_bytes, os.page_bytes);
+        const rings_end = rings_offset + ring_stride * senders;
+        const stamps_offset = std.mem.alignForward(u64, rings_end + @sizeOf(Histogram), os.page_bytes);
+        const stamps_stride = std.mem.alignForward(u64, @as(u64, capacity) * @sizeOf(u64), os.page_bytes);
         return .{
-            .slot_bytes = slot_bytes,
+            .kind = shape.kind,
+            .slot_bytes = shape.slot_bytes,
             .capacity = capacity,
             .senders_max = senders,
+            .receivers_max = receivers,
             .waits_offset = waits_offset,
             .consumers_offset = consumers_offset,
+            .receivers_offset = receivers_offset,
             .rings_offset = rings_offset,
             .ring_stride = ring_stride,
-            .total_bytes = rings_offset + ring_stride * senders,
+            .has_latency = shape.has_latency,
+            .histogram_offset = rings_end,
+            .stamps_offset = stamps_offset,
+            .stamps_stride = stamps_stride,
+            .total_bytes = if (shape.has_latency) stamps_offset + stamps_stride * senders else rings_end,
         };
     }
 
@@ -194,6 +322,8 @@ pub const Geometry = struct {
 pub const Segment = struct {
     base: [*]align(os.page_bytes) u8,
     geometry: Geometry,
+    /// The eventfds of this process's receivers.
+    notifier: ?*Notifier = null,
 
     /// Reserves and initialises a segment. `initial_sequence` starts every ring's counters there;
     /// tests use it to begin just below the wrap.
@@ -204,12 +334,15 @@ pub const Segment = struct {
         header.* = .{
             .magic = magic,
             .layout_version = layout_version,
+            .kind = geometry.kind,
             .slot_bytes = geometry.slot_bytes,
             .capacity = geometry.capacity,
             .senders_max = geometry.senders_max,
+            .receivers_max = geometry.receivers_max,
             .total_bytes = geometry.total_bytes,
             .waits_offset = geometry.waits_offset,
             .consumers_offset = geometry.consumers_offset,
+            .receivers_offset = geometry.receivers_offset,
             .rings_offset = geometry.rings_offset,
             .ring_stride = geometry.ring_stride,
         };
@@ -217,9 +350,13 @@ pub const Segment = struct {
         // starts elsewhere is the only word to set; a ring's tail is set when it is claimed.
         if (initial_sequence != 0) {
             for (0..geometry.senders_max) |index| {
-                self.consumerLine(@intCast(index)).head.store(initial_sequence << 1, .monotonic);
+                const line = self.consumerLine(@intCast(index));
+                line.head.store(initial_sequence << 1, .monotonic);
+                line.claimed.store(initial_sequence << 1, .monotonic);
             }
         }
+        // The one ring of spsc is looked at before its first tenant comes: sealed and empty.
+        if (geometry.kind == .spsc) self.producerLine(0).tail.store(initial_sequence << 1 | 1, .monotonic);
         return self;
     }
 
@@ -249,9 +386,28 @@ pub const Segment = struct {
         return @ptrCast(@alignCast(self.base + offset));
     }
 
+    pub fn receiverLine(self: Segment, receiver: u32) *ReceiverLine {
+        std.debug.assert(receiver < self.geometry.receivers_max);
+        const offset = self.geometry.receivers_offset + @as(u64, receiver) * @sizeOf(ReceiverLine);
+        return @ptrCast(@alignCast(self.base + offset));
+    }
+
     pub fn producerLine(self: Segment, ring: u32) *ProducerLine {
         std.debug.assert(ring < self.geometry.senders_max);
         const offset = self.geometry.rings_offset + @as(u64, ring) * self.geometry.ring_stride;
+        return @ptrCast(@alignCast(self.base + offset));
+    }
+
+    /// Of a channel that tracks latency.
+    pub fn histogram(self: Segment) *Histogram {
+        std.debug.assert(self.geometry.has_latency);
+        return @ptrCast(@alignCast(self.base + self.geometry.histogram_offset));
+    }
+
+    /// A time for every slot of a ring; of a channel that tracks latency.
+    pub fn stamps(self: Segment, ring: u32) [*]u64 {
+        std.debug.assert(self.geometry.has_latency and ring < self.geometry.senders_max);
+        const offset = self.geometry.stamps_offset + @as(u64, ring) * self.geometry.stamps_stride;
         return @ptrCast(@alignCast(self.base + offset));
     }
 
@@ -262,7 +418,7 @@ pub const Segment = struct {
 };
 
 test "Geometry places every region apart and aligned" {
-    const geometry = try Geometry.init(4, 1 << 16, 256);
+    const geometry = try Geometry.init(.{ .slot_bytes = 4, .capacity = 1 << 16, .senders_max = 256 });
     try std.testing.expectEqual(0, geometry.rings_offset % os.page_bytes);
     try std.testing.expectEqual(0, geometry.ring_stride % os.page_bytes);
     try std.testing.expect(geometry.consumers_offset >= geometry.waits_offset + 256 * line_bytes);
@@ -270,16 +426,18 @@ test "Geometry places every region apart and aligned" {
 }
 
 test "Geometry refuses what cannot be" {
-    try std.testing.expectError(error.InvalidGeometry, Geometry.init(0, 2, 1));
-    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 3, 1));
-    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 0, 1));
-    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 2, 0));
-    try std.testing.expectError(error.InvalidGeometry, Geometry.init(4, 2, senders_max + 1));
-    try std.testing.expectError(error.InvalidGeometry, Geometry.init(16, slots_max, 1));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 0, .capacity = 2, .senders_max = 1 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 4, .capacity = 3, .senders_max = 1 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 4, .capacity = 0, .senders_max = 1 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 4, .capacity = 2, .senders_max = 0 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 4, .capacity = 2, .senders_max = senders_max + 1 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .kind = .spsc, .slot_bytes = 4, .capacity = 2, .senders_max = 2 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 4, .capacity = 2, .receivers_max = 2 }));
+    try std.testing.expectError(error.InvalidGeometry, Geometry.init(.{ .slot_bytes = 16, .capacity = slots_max, .senders_max = 1 }));
 }
 
 test "Segment.create reports what cannot be mapped" {
-    const geometry = try Geometry.init(4, slots_max, senders_max);
+    const geometry = try Geometry.init(.{ .slot_bytes = 4, .capacity = slots_max, .senders_max = senders_max });
     // 16 TiB may or may not fit the address space; both are answers, a crash is not.
     if (Segment.create(geometry, 0)) |created| created.destroy() else |err| try std.testing.expectEqual(error.OutOfMemory, err);
 }

@@ -12,9 +12,10 @@ const os = @import("os/linux.zig");
 pub const Role = enum(u8) {
     sender = 0,
     receiver = 1,
+    pool = 2,
 
     pub fn fromInt(value: u32) ?Role {
-        return if (value <= 1) @enumFromInt(value) else null;
+        return if (value <= @intFromEnum(Role.pool)) @enumFromInt(value) else null;
     }
 };
 
@@ -84,7 +85,7 @@ pub fn restore(ticket: Ticket) error{OutOfMemory}!void {
     try outstanding.put(allocator, ticket.serial_and_role, ticket.channel);
 }
 
-pub const Revoked = struct { senders: u32 = 0, receivers: u32 = 0 };
+pub const Revoked = struct { senders: u32 = 0, receivers: u32 = 0, pools: u32 = 0 };
 
 /// Revokes every outstanding ticket of a channel.
 pub fn forgetChannel(channel: u64) Revoked {
@@ -98,6 +99,7 @@ pub fn forgetChannel(channel: u64) Revoked {
         switch (@as(Role, @enumFromInt(@as(u8, @truncate(key))))) {
             .sender => revoked.senders += 1,
             .receiver => revoked.receivers += 1,
+            .pool => revoked.pools += 1,
         }
         _ = outstanding.remove(key);
     }

@@ -2,7 +2,6 @@
 
 const std = @import("std");
 const os = @import("os/linux.zig");
-const WaitWord = @import("bell.zig").WaitWord;
 
 /// After the LMAX Disruptor's wait strategies.
 pub const Strategy = enum(u32) {
@@ -48,13 +47,13 @@ const looks_between_clock_reads = 8;
 /// Waits until `condition.holds()`, at most `timeout_ns`. Returns whether it holds.
 ///
 /// `condition` has `holds()`, whose loads are sequentially consistent (it is the look half of the
-/// protocol in bell.zig). `slept` is set when the thread blocked in the kernel.
+/// protocol in bell.zig).
 pub fn wait(
     strategy: Strategy,
     timeout_ns: u64,
-    word: *WaitWord,
+    /// A `*WaitWord`, or what has its arm, disarm and sleep.
+    word: anytype,
     condition: anytype,
-    slept: *bool,
 ) bool {
     if (condition.holds()) return true;
     if (timeout_ns == 0) return false;
@@ -64,11 +63,26 @@ pub fn wait(
         .spin => poll(deadline, condition, .spin),
         .yield => poll(deadline, condition, .yield),
         .sleep => poll(deadline, condition, .sleep),
-        .block, .timed => block(deadline, word, condition, slept),
-        .phased => poll(@min(deadline, start + spin_phase_ns), condition, .back_off) or
+        .block, .timed => block(deadline, word, condition),
+        .phased => (!shares_core and poll(@min(deadline, start + spin_phase_ns), condition, .back_off)) or
+            yieldOnce(condition) or
             poll(@min(deadline, start + spin_phase_ns + yield_phase_ns), condition, .yield) or
-            block(deadline, word, condition, slept),
+            block(deadline, word, condition),
     };
+}
+
+/// Whether this thread's last yield let somebody else run for about as long as a conversation takes:
+/// then whoever is to answer may need this very core, and spinning only keeps it from them.
+threadlocal var shares_core: bool = false;
+const shared_yield_least_ns = 2 * std.time.ns_per_us;
+const shared_yield_most_ns = 200 * std.time.ns_per_us;
+
+fn yieldOnce(condition: anytype) bool {
+    const before = os.now();
+    os.yieldThread();
+    const took = os.now() -| before;
+    shares_core = took > shared_yield_least_ns and took < shared_yield_most_ns;
+    return condition.holds();
 }
 
 const Pause = enum { spin, back_off, yield, sleep };
@@ -89,7 +103,7 @@ inline fn poll(deadline: u64, condition: anytype, comptime pause: Pause) bool {
     }
 }
 
-fn block(deadline: u64, word: *WaitWord, condition: anytype, slept: *bool) bool {
+fn block(deadline: u64, word: anytype, condition: anytype) bool {
     while (true) {
         word.arm(.futex);
         // The look after the arm: see bell.zig.
@@ -103,7 +117,6 @@ fn block(deadline: u64, word: *WaitWord, condition: anytype, slept: *bool) bool 
             // A waker may have taken the arm just now; what it published must not be missed.
             return condition.holds();
         }
-        slept.* = true;
         word.sleep(deadline - now);
         if (condition.holds()) {
             _ = word.disarm();

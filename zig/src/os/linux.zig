@@ -45,6 +45,48 @@ pub fn futexWake(word: *const std.atomic.Value(u32), waiters: u32) void {
     _ = linux.futex_3arg(&word.raw, .{ .cmd = .WAKE, .private = true }, waiters);
 }
 
+/// An eventfd that waits when it is read while it is 0: io_uring and a runtime's file API then sleep in
+/// the read; an event loop reads when it was told to.
+pub fn createEvent() ?i32 {
+    const result = linux.eventfd(0, linux.EFD.CLOEXEC);
+    return if (linux.errno(result) == .SUCCESS) @intCast(result) else null;
+}
+
+/// Another number for the same open file.
+pub fn duplicateDescriptor(fd: i32) ?i32 {
+    const result = linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0);
+    return if (linux.errno(result) == .SUCCESS) @intCast(result) else null;
+}
+
+pub fn closeDescriptor(fd: i32) void {
+    _ = linux.close(fd);
+}
+
+/// Adds 1: whoever waits for the eventfd is woken.
+pub fn writeEvent(fd: i32) void {
+    const one: u64 = 1;
+    while (linux.errno(linux.write(fd, std.mem.asBytes(&one), @sizeOf(u64))) == .INTR) {}
+}
+
+/// How often it was written since it was read last. Waits while that is 0.
+pub fn readEvent(fd: i32) u64 {
+    var count: u64 = 0;
+    while (linux.errno(linux.read(fd, std.mem.asBytes(&count), @sizeOf(u64))) == .INTR) {}
+    return count;
+}
+
+/// Whether two numbers are the same open file. A kernel that does not tell: yes.
+pub fn isSameFile(a: i32, b: i32) bool {
+    const kcmp_file = 0;
+    const process: usize = @intCast(linux.getpid());
+    const result = linux.syscall5(.kcmp, process, process, kcmp_file, @intCast(a), @intCast(b));
+    return switch (linux.errno(result)) {
+        .SUCCESS => result == 0,
+        .BADF => false,
+        else => true,
+    };
+}
+
 pub fn yieldThread() void {
     _ = linux.sched_yield();
 }

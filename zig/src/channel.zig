@@ -1,0 +1,195 @@
+//! What every kind of channel shares: who is to be woken, when it is closed and when it is drained.
+//! The kinds (spsc, mpsc, spmc, mpmc) are policies over this, the rings and
+//! the wait words.
+
+const std = @import("std");
+const bell = @import("bell.zig");
+const ring_module = @import("ring.zig");
+const segment_module = @import("segment.zig");
+const sleepers = @import("sleepers.zig");
+const Consumer = ring_module.Consumer;
+const Segment = segment_module.Segment;
+const CloseState = segment_module.CloseState;
+
+/// What a caller has to ring after an operation, because only JavaScript can ring a bell.
+pub const Bells = packed struct(u32) {
+    receiver: bool = false,
+    /// The bell of the sender whose ring was just released.
+    sender: bool = false,
+    drain: bool = false,
+    /// Every bell of the channel: it was closed.
+    all: bool = false,
+    _: u4 = 0,
+    /// Which receiver, where there are several.
+    receiver_index: u8 = 0,
+    _reserved: u16 = 0,
+
+    pub fn of(outcome: bell.Wake, comptime which: []const u8) Bells {
+        var bells: Bells = .{};
+        @field(bells, which) = outcome == .ring_bell;
+        return bells;
+    }
+};
+
+/// Whether the caller can ring bells. A dying thread cannot: it leaves bell arms in place.
+pub const Ringer = enum { can_ring, cannot_ring };
+
+pub const OpenError = error{ ChannelClosed, TooManySenders, ReceiverTaken, TooManyReceivers };
+
+/// What a receiver's look found.
+pub const Polled = union(enum) {
+    /// So many contiguous slots, from the receiver's `ring` and `position` on.
+    window: u32,
+    empty,
+    ended,
+    corrupt,
+};
+
+/// Wakes whoever receives from `ring`, after something was published there (SC).
+pub inline fn wakeReceiver(segment: Segment, ring: u32) Bells {
+    if (segment.geometry.kind.hasManyReceivers()) return sleepers.wakeOne(segment, ring);
+    return .of(deliver(segment, 0, segment.control().receiver_wait.take()), "receiver");
+}
+
+/// What a receiver sleeps on, by its place among the receivers.
+pub fn receiverWait(segment: Segment, receiver: u32) *bell.WaitWord {
+    if (segment.geometry.kind.hasManyReceivers()) return &segment.receiverLine(receiver).wait;
+    return &segment.control().receiver_wait;
+}
+
+/// Closes the channel: nothing is accepted any more, everyone who waits is woken, what was
+/// committed can still be drained. False: it was closed already.
+pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
+    const control = segment.control();
+    // SC: partners are the looks at close_state in Sender.open(), claimRing(), hasEnded(), release()
+    // and isDrained().
+    const was = control.close_state.cmpxchgStrong(
+        @intFromEnum(CloseState.open),
+        @intFromEnum(why),
+        .seq_cst,
+        .seq_cst,
+    );
+    if (was != null and why != .receiver_gone) return false;
+    for (0..ringsUsed(segment)) |index| {
+        const ring: u32 = @intCast(index);
+        const line = segment.producerLine(ring);
+        // A ring that is still being claimed is sealed by its sender, which looks at close_state.
+        if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
+        ring_module.seal(line);
+        control.ready.add(ring);
+        wake(&segment.waitLine(ring).sender_wait, ringer);
+    }
+    wakeReceivers(segment, ringer);
+    wake(&control.drain_wait, ringer);
+    return was == null;
+}
+
+/// Wakes every receiver. If `ringer` can, it rings every bell afterwards.
+pub fn wakeReceivers(segment: Segment, ringer: Ringer) void {
+    if (segment.geometry.kind.hasManyReceivers()) return sleepers.wakeAll(segment, ringer);
+    wakeReceiverAt(segment, 0, &segment.control().receiver_wait, ringer);
+}
+
+fn wake(word: *bell.WaitWord, ringer: Ringer) void {
+    // The caller rings every bell after a close, so who was there does not matter.
+    _ = takeFor(word, ringer);
+}
+
+/// The same for a receiver, who may wait for its eventfd.
+pub fn wakeReceiverAt(segment: Segment, receiver: u32, word: *bell.WaitWord, ringer: Ringer) void {
+    _ = deliver(segment, receiver, takeFor(word, ringer));
+}
+
+fn takeFor(word: *bell.WaitWord, ringer: Ringer) bell.Wake {
+    return switch (ringer) {
+        .can_ring => word.take(),
+        .cannot_ring => word.takeUnlessBell(),
+    };
+}
+
+/// Writes to a receiver's eventfd if that is what it waits for.
+pub inline fn deliver(segment: Segment, receiver: u32, outcome: bell.Wake) bell.Wake {
+    if (outcome == .write_event) {
+        @branchHint(.cold);
+        if (segment.notifier) |notifier| notifier.write(receiver);
+        return .woken;
+    }
+    return outcome;
+}
+
+/// Rings that were ever claimed: the others are memory nobody has touched.
+pub fn ringsUsed(segment: Segment) u32 {
+    // SC: partner of the fetchMax in claimRing(), as close_state is.
+    return @min(segment.control().rings_used.load(.seq_cst), segment.geometry.senders_max);
+}
+
+/// Opens the one receiver of a channel's life.
+pub fn takeReceiver(segment: Segment) OpenError!void {
+    // SC: partner of the look in isDrained().
+    if (segment.control().receiver_state.cmpxchgStrong(
+        @intFromEnum(segment_module.ReceiverState.none),
+        @intFromEnum(segment_module.ReceiverState.open),
+        .seq_cst,
+        .seq_cst,
+    ) != null) return error.ReceiverTaken;
+}
+
+/// The last receiver goes: the channel is closed and its senders are told.
+pub fn closeReceiver(segment: Segment, ringer: Ringer) Bells {
+    // SC: before the wake-ups of the close below; partner of the look in isDrained().
+    segment.control().receiver_state.store(@intFromEnum(segment_module.ReceiverState.gone), .seq_cst);
+    _ = close(segment, .receiver_gone, ringer);
+    return .{ .all = ringer == .can_ring };
+}
+
+/// Gives a sealed and drained ring back. Only one thread at a time may be here. False: there is
+/// something to receive in it.
+pub fn recycle(segment: Segment, consumer: Consumer, ring: u32) bool {
+    const line = segment.producerLine(ring);
+    // The ready set may name a ring that has been recycled before, or is being claimed again.
+    // Acquire: pairs with the store of `claimed` in Sender.open(), after which the tail is the
+    // tenant's own.
+    if (line.state.load(.acquire) != @intFromEnum(segment_module.RingState.claimed)) return true;
+    // So look at the tail once more: the seal seen before may have been the last tenant's. Only
+    // we take `claimed` away, so this time it is the present tenant's.
+    if (consumer.readable() != .ended) return false;
+    // Release: pairs with the compare-and-swap in claimRing().
+    line.state.store(@intFromEnum(segment_module.RingState.free), .seq_cst);
+    _ = segment.control().rings_claimed.fetchSub(1, .seq_cst);
+    return true;
+}
+
+/// Closed, and no ring left that could hold a message.
+pub fn hasEnded(segment: Segment) bool {
+    const control = segment.control();
+    // SC, in this order: a sender that is being opened counts its ring before it looks at
+    // close_state, so a zero here, after the close was seen, stays zero.
+    return control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open) and
+        control.rings_claimed.load(.seq_cst) == 0;
+}
+
+/// To be called after a release: whoever waits in drained() is told by the one that empties a closed
+/// channel.
+pub fn tellDrained(segment: Segment, bells: *Bells) void {
+    const control = segment.control();
+    if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return;
+    if (isDrained(segment)) bells.drain = control.drain_wait.take() == .ring_bell;
+}
+
+/// Whether nothing is left to receive, or nobody to receive it.
+pub fn isDrained(segment: Segment) bool {
+    const control = segment.control();
+    if (control.receiver_state.load(.seq_cst) == @intFromEnum(segment_module.ReceiverState.gone)) return true;
+    if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return false;
+    for (0..ringsUsed(segment)) |index| {
+        const ring: u32 = @intCast(index);
+        const line = segment.producerLine(ring);
+        if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
+        // SC loads: the look of whoever armed drain_wait. Partners: the fetchOr in seal(), the store
+        // of the head in Consumer.release().
+        const tail = line.tail.load(.seq_cst);
+        if (!ring_module.isSealed(tail)) return false;
+        if (tail & ~ring_module.closed_bit != segment.consumerLine(ring).head.load(.seq_cst)) return false;
+    }
+    return true;
+}

@@ -1,0 +1,514 @@
+//! Claims: how several receivers share the rings, each message going to one of them.
+//!
+//! A ring that is shared has a third counter between head and tail, the claim cursor: what lies below
+//! it has been handed to some receiver. A receiver claims a run with a compare-and-swap on it and
+//! reads the run in place; its line says from where on it still needs the ring (the gate). The head,
+//! which is what a producer looks at, is the least of the claim cursor and all gates: whoever
+//! releases works it out and moves it forward. So a claimed run is never overwritten and never seen
+//! twice, in whatever order receivers release. After the gating sequences of the LMAX Disruptor's
+//! worker pools, with the minimum worked out by receivers instead of the producer.
+//!
+//! Gate before claim, and cursor before gates: a receiver sets its gate to the cursor it has read (SC)
+//! and then swaps the cursor (SC). Whoever works out the minimum reads the cursor (SC) and then the
+//! gates (SC). If it sees the cursor swapped it sees the gate; if not, the cursor itself is the bound.
+//!
+//! A gate that was set and did not become a claim may have held the head back for a moment: whoever
+//! withdraws one moves the head, too.
+//!
+//! A receiver that dies leaves its line, and with it its gate: another takes the line over as it is,
+//! so there is no moment in which nothing gates the run.
+
+const std = @import("std");
+const bell = @import("bell.zig");
+const channel = @import("channel.zig");
+const ring_module = @import("ring.zig");
+const segment_module = @import("segment.zig");
+const sleepers = @import("sleepers.zig");
+const wait_module = @import("wait.zig");
+const Bells = channel.Bells;
+const CloseState = segment_module.CloseState;
+const LineState = segment_module.LineState;
+const OpenError = channel.OpenError;
+const Polled = channel.Polled;
+const ReadySet = @import("ready_set.zig").ReadySet;
+const ReceiverState = segment_module.ReceiverState;
+const RecordHeader = segment_module.RecordHeader;
+const RingState = segment_module.RingState;
+const Ringer = channel.Ringer;
+const Segment = segment_module.Segment;
+
+fn gateOf(ring: u32, sequence: u32) u64 {
+    return @as(u64, ring + 1) << 32 | sequence;
+}
+
+fn receiversUsed(segment: Segment) u32 {
+    return @min(segment.control().receivers_used.load(.seq_cst), segment.geometry.receivers_max);
+}
+
+/// What one receiver of several is, but for which ring it looks at next.
+pub const Shared = struct {
+    segment: Segment,
+    has_records: bool,
+    /// Its place among the receivers.
+    line: u32,
+    /// The line that gates the window: its own, or one it took over.
+    gate_line: u32,
+    ring: u32 = 0,
+    /// The counter word and the slot the window begins at, and its slots.
+    sequence: u32 = 0,
+    position: u32 = 0,
+    window: u32 = 0,
+    /// To be rung by whoever polled: another receiver that is wanted as well.
+    bells: Bells = .{},
+
+    /// The caller holds the cold-path mutex of its process.
+    pub fn open(segment: Segment, has_records: bool) OpenError!Shared {
+        const control = segment.control();
+        if (control.receiver_state.load(.seq_cst) == @intFromEnum(ReceiverState.gone)) return error.ChannelClosed;
+        for (0..segment.geometry.receivers_max) |index| {
+            const line = segment.receiverLine(@intCast(index));
+            // Acquire: pairs with the release in letGo(); the last holder's words come before ours.
+            if (line.state.cmpxchgStrong(
+                @intFromEnum(LineState.free),
+                @intFromEnum(LineState.open),
+                .acquire,
+                .monotonic,
+            ) != null) continue;
+            line.wait.word.store(@intFromEnum(bell.Waiting.awake), .seq_cst);
+            // SC: whoever works out a minimum after this looks at our line.
+            _ = control.receivers_used.fetchMax(@as(u32, @intCast(index)) + 1, .seq_cst);
+            _ = control.receivers_open.fetchAdd(1, .seq_cst);
+            // SC: partner of the look in isDrained().
+            control.receiver_state.store(@intFromEnum(ReceiverState.open), .seq_cst);
+            return .init(segment, has_records, @intCast(index));
+        }
+        // Every line is taken, but perhaps by a claim without a receiver: the newcomer gets both.
+        for (0..segment.geometry.receivers_max) |index| {
+            var self: Shared = .init(segment, has_records, @intCast(index));
+            if (!self.takeOver(@intCast(index))) continue;
+            _ = control.receivers_open.fetchAdd(1, .seq_cst);
+            return self;
+        }
+        return error.TooManyReceivers;
+    }
+
+    fn init(segment: Segment, has_records: bool, line: u32) Shared {
+        return .{ .segment = segment, .has_records = has_records, .line = line, .gate_line = line };
+    }
+
+    pub const Outcome = enum { claimed, empty, corrupt };
+
+    /// Claims a run of a ring, of `messages_max` messages at most; 0 is no bound.
+    pub fn claim(self: *Shared, ring: u32, messages_max: u32) Outcome {
+        const segment = self.segment;
+        if (ring >= segment.geometry.senders_max) return .corrupt;
+        const consumer_line = segment.consumerLine(ring);
+        const producer_line = segment.producerLine(ring);
+        const capacity = segment.geometry.capacity;
+        const gate = &segment.receiverLine(self.line).gate;
+        // A plain look first: a ring that is empty costs no store.
+        var cursor = consumer_line.claimed.load(.acquire);
+        while (producer_line.tail.load(.acquire) & ~ring_module.closed_bit == cursor) {
+            if (self.leaveEmpty(ring)) return .empty;
+            cursor = consumer_line.claimed.load(.acquire);
+        }
+        var has_withdrawn = false;
+        defer if (has_withdrawn) self.helpHead(ring);
+        while (true) {
+            // SC: see the top of the file. It keeps the run from the cursor on while we look at it.
+            gate.store(gateOf(ring, cursor), .seq_cst);
+            const now = consumer_line.claimed.load(.seq_cst);
+            if (now != cursor) {
+                cursor = now;
+                has_withdrawn = true;
+                continue;
+            }
+            // Acquire: pairs with the compare-and-swap in Producer.commit().
+            const tail = producer_line.tail.load(.acquire) & ~ring_module.closed_bit;
+            const available = (tail -% cursor) >> 1;
+            if (available == 0 or available > capacity) {
+                gate.store(0, .seq_cst);
+                has_withdrawn = true;
+                if (available != 0) return .corrupt;
+                if (self.leaveEmpty(ring)) return .empty;
+                cursor = consumer_line.claimed.load(.acquire);
+                continue;
+            }
+            const position = (cursor >> 1) & (capacity - 1);
+            const run = @min(available, capacity - position);
+            const slots = self.slotsOf(ring, position, run, messages_max) orelse {
+                gate.store(0, .seq_cst);
+                return .corrupt;
+            };
+            // SC: after the gate; of several receivers one gets the run.
+            if (consumer_line.claimed.cmpxchgStrong(cursor, cursor +% (slots << 1), .seq_cst, .seq_cst)) |other| {
+                cursor = other;
+                has_withdrawn = true;
+                continue;
+            }
+            // Read only by whoever takes the line over, after an acquire of its state.
+            segment.receiverLine(self.line).claim_end.store(cursor +% (slots << 1), .monotonic);
+            self.ring = ring;
+            self.sequence = cursor;
+            self.position = position;
+            self.window = slots;
+            // The gate holds the head back behind the tail that was seen.
+            const used = (tail -% consumer_line.head.load(.monotonic)) >> 1;
+            if (used > consumer_line.used_most.load(.monotonic)) _ = consumer_line.used_most.fetchMax(used, .monotonic);
+            self.callOthers(ring, available > slots);
+            return .claimed;
+        }
+    }
+
+    /// How many slots the first messages of a run take. Null: the records cannot be.
+    fn slotsOf(self: *const Shared, ring: u32, position: u32, run: u32, messages_max: u32) ?u32 {
+        if (messages_max == 0) return run;
+        if (!self.has_records) return @min(run, messages_max);
+        var records: Records = .{ .data = self.segment.data(ring), .position = position, .slots = run };
+        var messages: u32 = 0;
+        while (records.slots != 0) {
+            const before = records;
+            const is_padding = records.step() orelse return null;
+            if (is_padding) continue; // goes along with what stands before it
+            if (messages == messages_max) return run - before.slots;
+            messages += 1;
+        }
+        return run;
+    }
+
+    /// After a claim: another receiver is wanted for what is left. If nothing is, and somebody sleeps,
+    /// the ring goes idle, so that the next commit wakes: we may be at work for long.
+    fn callOthers(self: *Shared, ring: u32, has_more: bool) void {
+        const control = self.segment.control();
+        // SC: after the claim. A receiver that falls asleep after this look finds the ring's bit, which
+        // is still set, and makes the ring idle itself.
+        if (control.sleepers.load(.seq_cst) == 0) return;
+        if (has_more or !self.goIdle(ring) or control.ready.hasOther(ring, channel.ringsUsed(self.segment))) {
+            self.addBells(sleepers.wakeOne(self.segment, self.line + 1));
+        }
+    }
+
+    fn addBells(self: *Shared, bells: Bells) void {
+        // There is room for the index of one: for two, everyone is rung.
+        if (bells.receiver and self.bells.receiver and bells.receiver_index != self.bells.receiver_index) {
+            self.bells.all = true;
+        }
+        self.bells = @bitCast(@as(u32, @bitCast(self.bells)) | @as(u32, @bitCast(bells)));
+    }
+
+    /// After a gate was withdrawn that was no claim.
+    fn helpHead(self: *Shared, ring: u32) void {
+        if (!self.moveHead(ring)) return;
+        // The ring need not be that of the window, so all bells instead of the one; this is rare.
+        if (self.segment.waitLine(ring).sender_wait.take() == .ring_bell) self.bells.all = true;
+        self.recycle(ring);
+        channel.tellDrained(self.segment, &self.bells);
+    }
+
+    /// False: there is something after all. The caller must look again: while the ring was out of the
+    /// ready set, a receiver that had been woken for it may have looked and gone back to sleep.
+    fn leaveEmpty(self: *Shared, ring: u32) bool {
+        if (!self.goIdle(ring)) return false;
+        self.recycle(ring);
+        return true;
+    }
+
+    /// The rings that are ready, from `start` on and around.
+    pub fn readyFrom(self: *const Shared, start: u32) ReadySet.Iterator {
+        return self.segment.control().ready.iterateFrom(start, channel.ringsUsed(self.segment));
+    }
+
+    /// Takes a ring that is empty out of the ready set and says so, then looks once more. False: there
+    /// is something after all, and the ring is ready.
+    fn goIdle(self: *Shared, ring: u32) bool {
+        const segment = self.segment;
+        const ready = &segment.control().ready;
+        const idle = &segment.waitLine(ring).idle;
+        ready.remove(ring);
+        // SC store, then SC loads: the sleeper's half of the protocol. The partners are the
+        // compare-and-swap in commit() and the load in wasIdle().
+        idle.store(1, .seq_cst);
+        const tail = segment.producerLine(ring).tail.load(.seq_cst) & ~ring_module.closed_bit;
+        if (tail == segment.consumerLine(ring).claimed.load(.seq_cst)) return true;
+        // Whoever takes the 1 makes the ring ready: the producer, another receiver, or we.
+        if (idle.swap(0, .seq_cst) != 0) ready.add(ring);
+        return false;
+    }
+
+    /// Gives a ring back that is sealed, and of which everything is released. When that ends the
+    /// channel, everyone is woken.
+    fn recycle(self: *Shared, ring: u32) void {
+        const segment = self.segment;
+        const control = segment.control();
+        const line = segment.producerLine(ring);
+        if (!ring_module.isSealed(line.tail.load(.acquire))) return;
+        // One at a time: a ring that was given back can have its next tenant at once.
+        if (control.recycling.cmpxchgStrong(0, 1, .acquire, .monotonic) != null) {
+            // Somebody is at it, perhaps with another ring: to be looked at again, by us or another.
+            control.ready.add(ring);
+            return self.addBells(sleepers.wakeOne(segment, self.line + 1));
+        }
+        const is_over = is_over: {
+            if (line.state.load(.seq_cst) != @intFromEnum(RingState.claimed)) break :is_over false;
+            // After the state: only here `claimed` is taken away, so this tail is the present tenant's.
+            // One read before it may be the last tenant's, sealed, while the next one opens.
+            const tail = line.tail.load(.seq_cst);
+            break :is_over ring_module.isSealed(tail) and
+                tail & ~ring_module.closed_bit == segment.consumerLine(ring).head.load(.seq_cst);
+        };
+        if (is_over) {
+            line.state.store(@intFromEnum(RingState.free), .seq_cst);
+            _ = control.rings_claimed.fetchSub(1, .seq_cst);
+        }
+        control.recycling.store(0, .release);
+        if (is_over and channel.hasEnded(segment)) {
+            channel.wakeReceivers(segment, .can_ring);
+            self.bells.all = true;
+        }
+    }
+
+    /// Takes over a claim whose receiver is gone. False: there is none.
+    pub fn adopt(self: *Shared) bool {
+        const segment = self.segment;
+        const control = segment.control();
+        if (control.orphaned_claims.load(.acquire) == 0) return false;
+        for (0..receiversUsed(segment)) |index| {
+            if (self.takeOver(@intCast(index))) return true;
+        }
+        return false;
+    }
+
+    /// Makes the claim of a line without a receiver the window.
+    fn takeOver(self: *Shared, index: u32) bool {
+        const segment = self.segment;
+        const control = segment.control();
+        const line = segment.receiverLine(index);
+        const was = line.state.load(.monotonic);
+        if (was != @intFromEnum(LineState.orphaned) and was != @intFromEnum(LineState.returned)) return false;
+        // Acquire: pairs with the release in close(); gate and end are then the claim's.
+        if (line.state.cmpxchgStrong(was, @intFromEnum(LineState.open), .acquire, .monotonic) != null) return false;
+        _ = control.orphaned_claims.fetchSub(1, .seq_cst);
+        const gate = line.gate.load(.monotonic);
+        const capacity = segment.geometry.capacity;
+        self.gate_line = index;
+        self.ring = @truncate((gate >> 32) -% 1);
+        self.sequence = @truncate(gate);
+        self.position = (self.sequence >> 1) & (capacity - 1);
+        const slots = (line.claim_end.load(.monotonic) -% self.sequence) >> 1;
+        if (self.ring >= segment.geometry.senders_max or slots == 0 or slots > capacity - self.position) {
+            // No such claim was ever made: the memory was written by somebody else.
+            self.letGo();
+            return false;
+        }
+        self.window = slots;
+        if (was == @intFromEnum(LineState.orphaned)) {
+            _ = control.redelivered.fetchAdd(self.messagesInWindow(), .monotonic);
+        }
+        return true;
+    }
+
+    fn messagesInWindow(self: *const Shared) u32 {
+        if (!self.has_records) return self.window;
+        var records: Records = .{ .data = self.segment.data(self.ring), .position = self.position, .slots = self.window };
+        var messages: u32 = 0;
+        while (records.slots != 0) {
+            const is_padding = records.step() orelse return messages;
+            if (!is_padding) messages += 1;
+        }
+        return messages;
+    }
+
+    /// Frees `slots` of the window, that held `messages`.
+    pub fn release(self: *Shared, slots: u32, messages: u32) Bells {
+        std.debug.assert(slots <= self.window);
+        const consumer_line = self.segment.consumerLine(self.ring);
+        _ = consumer_line.messages.fetchAdd(messages, .monotonic);
+        self.sequence +%= slots << 1;
+        const producer_line = self.segment.producerLine(self.ring);
+        const counted = ring_module.withoutPadding(producer_line, self.segment.geometry.capacity, self.sequence, slots);
+        // What is not asked of a single ring is counted where nobody else counts.
+        const own = self.segment.receiverLine(self.line);
+        own.releases.store(own.releases.raw +% 1, .monotonic);
+        own.slots.store(own.slots.raw +% counted, .monotonic);
+        self.position += slots;
+        self.window -= slots;
+        self.bells = .{};
+        const gate = &self.segment.receiverLine(self.gate_line).gate;
+        // SC, and release: our reads of the slots come before the producer's next writes to them, by
+        // way of whoever sees this gate and moves the head.
+        if (self.window != 0) gate.store(gateOf(self.ring, self.sequence), .seq_cst) else self.letGo();
+        if (self.moveHead(self.ring)) {
+            self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
+            self.recycle(self.ring);
+        }
+        channel.tellDrained(self.segment, &self.bells);
+        return self.bells;
+    }
+
+    fn letGo(self: *Shared) void {
+        const line = self.segment.receiverLine(self.gate_line);
+        line.gate.store(0, .seq_cst);
+        if (self.gate_line == self.line) return;
+        // It was taken over. Release: pairs with the compare-and-swap in open().
+        line.state.store(@intFromEnum(LineState.free), .release);
+        self.gate_line = self.line;
+    }
+
+    /// Moves the head of a ring to what all receivers have released. Returns whether this call did.
+    fn moveHead(self: *const Shared, ring: u32) bool {
+        const segment = self.segment;
+        const consumer_line = segment.consumerLine(ring);
+        const most = segment.geometry.capacity << 1;
+        while (true) {
+            const head = consumer_line.head.load(.seq_cst);
+            // SC, the cursor before the gates: see the top of the file. Distances from the head order
+            // words that wrap; a gate below the head is of a claim that is about to fail, and holds
+            // nothing back.
+            var least = consumer_line.claimed.load(.seq_cst) -% head;
+            for (0..receiversUsed(segment)) |index| {
+                const gate = segment.receiverLine(@intCast(index)).gate.load(.seq_cst);
+                if (gate >> 32 != ring + 1) continue;
+                const distance = @as(u32, @truncate(gate)) -% head;
+                if (distance < least) least = distance;
+            }
+            // More than a ring: others have moved the head past what was read, and have claimed since.
+            // They come here when they release, after us.
+            if (least == 0 or least > most) return false;
+            // SC: the publish half against sender_wait, which is looked at next. If another was faster
+            // everything is read anew: a bound is worth nothing without the head it was measured from.
+            if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return true;
+        }
+    }
+
+    /// Whether poll() might find something; what a receiver that waits looks at.
+    pub fn holds(self: *const Shared) bool {
+        const control = self.segment.control();
+        // SC loads: partners are the fetchOr in ReadySet.add() and the fetchAdd in close().
+        return self.window != 0 or control.orphaned_claims.load(.seq_cst) != 0 or
+            control.ready.hasAny(channel.ringsUsed(self.segment)) or channel.hasEnded(self.segment);
+    }
+
+    fn sleeper(self: *const Shared) sleepers.Sleeper {
+        return .{ .segment = self.segment, .receiver = self.line };
+    }
+
+    pub fn wait(self: *Shared, strategy: wait_module.Strategy, timeout_ns: u64) bool {
+        return wait_module.wait(strategy, timeout_ns, self.sleeper(), self);
+    }
+
+    /// Arms the wait word. False: there is something to poll; do not sleep.
+    pub fn arm(self: *Shared, how: bell.Waiting) bool {
+        self.sleeper().arm(how);
+        if (!self.holds()) return true;
+        _ = self.sleeper().disarm();
+        return false;
+    }
+
+    pub fn disarm(self: *Shared) void {
+        _ = self.sleeper().disarm();
+    }
+
+    /// Takes the arm away for one that will not look. If a waker was faster, its wake-up goes on to
+    /// another receiver.
+    pub fn giveUp(self: *Shared) Bells {
+        if (self.sleeper().disarm()) return .{};
+        return sleepers.wakeOne(self.segment, self.line + 1);
+    }
+
+    /// The receiver goes. What it has claimed and not released is offered to the others: as new if it
+    /// closes (`can_ring`: its program has given back what it took), as seen perhaps if it died.
+    pub fn close(self: *Shared, ringer: Ringer) Bells {
+        const control = self.segment.control();
+        _ = self.sleeper().disarm();
+        const own = self.segment.receiverLine(self.line);
+        if (self.window != 0) {
+            const line = self.segment.receiverLine(self.gate_line);
+            const state: LineState = if (ringer == .can_ring) .returned else .orphaned;
+            // Release: pairs with the compare-and-swap in adopt().
+            line.state.store(@intFromEnum(state), .release);
+            // SC: the publish half of the wake protocol; who sleeps is looked at below.
+            _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
+        }
+        if (self.window == 0 or self.gate_line != self.line) {
+            own.gate.store(0, .seq_cst);
+            own.state.store(@intFromEnum(LineState.free), .release);
+        }
+        self.window = 0;
+        if (control.receivers_open.fetchSub(1, .seq_cst) == 1 and control.receiver_tickets.load(.seq_cst) == 0) {
+            return channel.closeReceiver(self.segment, ringer);
+        }
+        // A wake-up may have been meant for this one, or there is a claim to take over.
+        if (ringer == .can_ring) return sleepers.wakeOne(self.segment, self.line + 1);
+        channel.wakeReceivers(self.segment, .cannot_ring);
+        return .{};
+    }
+};
+
+/// Steps through the records of a run.
+pub const Records = struct {
+    data: [*]align(segment_module.line_bytes) u8,
+    position: u32,
+    slots: u32,
+
+    /// Whether the record stepped over was padding. Null: it cannot be.
+    pub fn step(self: *Records) ?bool {
+        const header: *const RecordHeader = @ptrCast(@alignCast(self.data + @as(u64, self.position) * segment_module.record_slot_bytes));
+        const is_padding = header.flags & RecordHeader.flag_padding != 0;
+        const payload: u64 = header.payload_bytes;
+        const slots = 1 + (payload + segment_module.record_slot_bytes - 1) / segment_module.record_slot_bytes;
+        if (slots > self.slots) return null;
+        self.slots -= @intCast(slots);
+        self.position += @intCast(slots);
+        return is_padding;
+    }
+};
+
+const Sender = @import("sender.zig").Sender;
+
+const Scene = struct {
+    segment: Segment,
+    sender: Sender,
+
+    fn open(kind: segment_module.Kind) !Scene {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 2,
+            .receivers_max = 3,
+        }), 0);
+        return .{ .segment = segment, .sender = try Sender.open(segment, false) };
+    }
+
+    fn commit(self: *Scene) !Bells {
+        try std.testing.expect(self.sender.producer.reserve(1) == .slots);
+        return self.sender.commit(1, 1).bells;
+    }
+};
+
+test "a ring that fills up on its way out of the ready set is not left behind" {
+    var scene = try Scene.open(.spmc);
+    defer scene.segment.destroy();
+    var slow = try Shared.open(scene.segment, false);
+    var asleep = try Shared.open(scene.segment, false);
+    try std.testing.expect(asleep.arm(.bell));
+    try std.testing.expectEqual(1, (try scene.commit()).receiver_index);
+    // `slow` has seen the ring empty before the commit, and removes it now.
+    scene.segment.control().ready.remove(0);
+    // The one that was woken looks, and goes back to sleep.
+    asleep.disarm();
+    try std.testing.expect(asleep.arm(.bell));
+    // So `slow` must take it itself.
+    try std.testing.expect(!slow.leaveEmpty(0));
+    try std.testing.expectEqual(.claimed, slow.claim(0, 0));
+}
+
+test "the bells of two receivers are not taken for those of a third" {
+    var scene = try Scene.open(.spmc);
+    defer scene.segment.destroy();
+    var self = try Shared.open(scene.segment, false);
+    self.addBells(.{ .receiver = true, .receiver_index = 1 });
+    self.addBells(.{ .receiver = true, .receiver_index = 1 });
+    try std.testing.expect(!self.bells.all);
+    self.addBells(.{ .receiver = true, .receiver_index = 2 });
+    try std.testing.expect(self.bells.all);
+}

@@ -1,0 +1,171 @@
+//! The receiver of any kind of channel.
+
+const bell = @import("bell.zig");
+const channel = @import("channel.zig");
+const latency = @import("latency.zig");
+const wait_module = @import("wait.zig");
+const Segment = @import("segment.zig").Segment;
+const Bells = channel.Bells;
+
+pub const Receiver = union(enum) {
+    mpsc: @import("mpsc.zig").Receiver,
+    spsc: @import("spsc.zig").Receiver,
+    spmc: @import("spmc.zig").Receiver,
+    mpmc: @import("mpmc.zig").Receiver,
+
+    pub fn open(on: Segment, has_records: bool) channel.OpenError!Receiver {
+        return switch (on.geometry.kind) {
+            .mpsc => .{ .mpsc = try .open(on) },
+            .spsc => .{ .spsc = try .open(on) },
+            .spmc => .{ .spmc = try .open(on, has_records) },
+            .mpmc => .{ .mpmc = try .open(on, has_records) },
+        };
+    }
+
+    /// Finds a window of messages: a contiguous run of one ring. `messages_max` bounds what is claimed
+    /// where receivers share the rings; 0 is no bound.
+    pub inline fn poll(self: *Receiver, messages_max: u32) channel.Polled {
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.poll(),
+            inline .spmc, .mpmc => |*receiver| receiver.poll(messages_max),
+        };
+    }
+
+    pub const Window = struct {
+        ring: u32,
+        position: u32,
+        slots: u32,
+        /// To be rung by whoever polled: other receivers that are wanted as well.
+        bells: Bells,
+    };
+
+    /// What is left of the window.
+    pub inline fn window(self: *const Receiver) Window {
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| .{
+                .ring = receiver.ring,
+                .position = receiver.position,
+                .slots = receiver.window,
+                .bells = .{},
+            },
+            inline .spmc, .mpmc => |*receiver| .{
+                .ring = receiver.shared.ring,
+                .position = receiver.shared.position,
+                .slots = receiver.shared.window,
+                .bells = receiver.shared.bells,
+            },
+        };
+    }
+
+    inline fn segment(self: *const Receiver) *const Segment {
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| &receiver.segment,
+            inline .spmc, .mpmc => |*receiver| &receiver.shared.segment,
+        };
+    }
+
+    /// The receiver's place among the receivers of the channel.
+    pub fn index(self: *const Receiver) u32 {
+        return switch (self.*) {
+            .mpsc, .spsc => 0,
+            inline .spmc, .mpmc => |*receiver| receiver.shared.line,
+        };
+    }
+
+    /// Frees `slots` of the window, that held `messages`.
+    pub inline fn release(self: *Receiver, slots: u32, messages: u32) Bells {
+        if (self.segment().geometry.has_latency) {
+            const from = self.window();
+            latency.collect(self.segment(), from.ring, from.position, slots, messages);
+        }
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.release(slots, messages),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.release(slots, messages),
+        };
+    }
+
+    /// Waits until poll() would find something. False: the time is up.
+    pub fn wait(self: *Receiver, strategy: wait_module.Strategy, timeout_ns: u64) bool {
+        self.leaveEvent();
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.wait(strategy, timeout_ns),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.wait(strategy, timeout_ns),
+        };
+    }
+
+    /// Arms the wait word. False: there is something to poll; do not sleep.
+    pub fn arm(self: *Receiver, how: bell.Waiting) bool {
+        if (how != .event_fd) self.leaveEvent();
+        const armed = switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.arm(how),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.arm(how),
+        };
+        if (armed) channel.receiverWait(self.segment().*, self.index()).countSleep();
+        return armed;
+    }
+
+    /// There is one wait word: who waits in another way takes the eventfd's arm away. Its descriptor
+    /// becomes readable, so that whoever waits for it looks, and arms again.
+    fn leaveEvent(self: *Receiver) void {
+        const word = channel.receiverWait(self.segment().*, self.index());
+        // Only this thread arms. A waker that is faster than take() writes itself.
+        if (word.word.load(.monotonic) != @intFromEnum(bell.Waiting.event_fd)) return;
+        _ = channel.deliver(self.segment().*, self.index(), word.take());
+    }
+
+    /// The descriptor that becomes readable when an arm of `event_fd` is taken.
+    pub fn eventFd(self: *Receiver) error{OutOfMemory}!i32 {
+        return self.segment().notifier.?.open(self.index());
+    }
+
+    /// Arms the eventfd. False: there is something to poll. Null: there is no descriptor yet.
+    pub fn armEventFd(self: *Receiver) ?bool {
+        if (!self.segment().notifier.?.isOpen(self.index())) return null;
+        return self.arm(.event_fd);
+    }
+
+    /// Takes the arm away, to look.
+    pub fn disarm(self: *Receiver) void {
+        switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.disarm(),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.disarm(),
+        }
+    }
+
+    /// Takes the arm away without looking: a wake-up that was on its way goes to another receiver.
+    pub fn giveUp(self: *Receiver) Bells {
+        switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| {
+                receiver.disarm();
+                return .{};
+            },
+            inline .spmc, .mpmc => |*receiver| return receiver.shared.giveUp(),
+        }
+    }
+
+    /// Remembers how far everything has been committed now. Where there are other receivers, that is
+    /// theirs too: this one has to finish what it has claimed.
+    pub fn mark(self: *Receiver) void {
+        switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.mark(),
+            .spmc, .mpmc => {},
+        }
+    }
+
+    /// Whether everything mark() saw has been released.
+    pub fn hasReachedMarks(self: *const Receiver) bool {
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.hasReachedMarks(),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.window == 0,
+        };
+    }
+
+    pub fn close(self: *Receiver, ringer: channel.Ringer) Bells {
+        // Whoever still waits for the descriptor, in a read perhaps, is let go.
+        defer if (self.segment().notifier) |notifier| notifier.write(self.index());
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.close(ringer),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.close(ringer),
+        };
+    }
+};

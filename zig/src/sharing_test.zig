@@ -1,0 +1,347 @@
+//! The kinds whose receivers share the rings, and spsc, with real threads: every message once, each
+//! sender's in order for each receiver, at the smallest capacities and across the wrap of the
+//! counters; receivers that come, go and die in the middle. Run under ThreadSanitizer too.
+
+const std = @import("std");
+const channel_module = @import("channel.zig");
+const mpmc = @import("mpmc.zig");
+const os = @import("os/linux.zig");
+const segment_module = @import("segment.zig");
+const statistics = @import("statistics.zig");
+const Kind = segment_module.Kind;
+const Receiver = @import("receiver.zig").Receiver;
+const Segment = segment_module.Segment;
+const Sender = @import("sender.zig").Sender;
+const Strategy = @import("wait.zig").Strategy;
+const testing = std.testing;
+
+const slice_ns = 20 * std.time.ns_per_ms;
+const just_below_wrap = (1 << 31) - 3;
+const senders_most = 4;
+const receivers_most = 4;
+const each_most = 20_000;
+
+/// What a round is about, and what it has seen.
+const Round = struct {
+    segment: Segment,
+    each: u32,
+    strategy: Strategy,
+    messages_max: u32,
+    /// Receivers die after so many windows, with the window in their hands.
+    windows_to_death: u32 = 0,
+    /// How often each message was seen.
+    seen: [senders_most][each_most]std.atomic.Value(u8) = undefined,
+    failed: std.atomic.Value(bool) = .init(false),
+    /// Opening and closing are done under a mutex in the library.
+    cold: os.Mutex = .{},
+    deaths: std.atomic.Value(u32) = .init(0),
+    is_over: std.atomic.Value(bool) = .init(false),
+
+    fn valueAt(self: *Round, ring: u32, position: u32) *u64 {
+        const data: [*]u64 = @ptrCast(@alignCast(self.segment.data(ring)));
+        return &data[position];
+    }
+
+    fn send(self: *Round, sender: *Sender, number: u32) void {
+        for (0..self.each) |count| {
+            while (true) switch (sender.producer.reserve(1)) {
+                .slots => {
+                    self.valueAt(sender.producer.ring, sender.producer.position()).* = @as(u64, number) << 32 | count;
+                    _ = sender.commit(1, 1);
+                    break;
+                },
+                .full => _ = sender.wait(1, self.strategy, slice_ns),
+                .closed => return self.failed.store(true, .seq_cst),
+            };
+        }
+        self.cold.lock();
+        defer self.cold.unlock();
+        _ = sender.close(.can_ring);
+        if (self.segment.control().sender_references.fetchSub(1, .seq_cst) == 1) {
+            _ = channel_module.close(self.segment, .senders_gone, .can_ring);
+        }
+    }
+
+    /// Reads what is counted while the others are at it.
+    fn watch(self: *Round) void {
+        var rings: [senders_most]statistics.Ring = undefined;
+        var sent: u64 = 0;
+        while (!self.is_over.load(.seq_cst)) {
+            const told = statistics.ofChannel(self.segment);
+            if (told.messages_sent < sent or told.slots_used_most > self.segment.geometry.capacity) {
+                self.failed.store(true, .seq_cst);
+            }
+            sent = told.messages_sent;
+            for (rings[0..statistics.ofRings(self.segment, &rings)]) |ring| {
+                if (ring.slots_used > self.segment.geometry.capacity) self.failed.store(true, .seq_cst);
+            }
+            if (self.segment.geometry.has_latency) _ = self.segment.histogram().summary();
+            os.sleep(200 * std.time.ns_per_us);
+        }
+    }
+
+    fn open(self: *Round) !Receiver {
+        self.cold.lock();
+        defer self.cold.unlock();
+        return Receiver.open(self.segment, false);
+    }
+
+    fn close(self: *Round, receiver: *Receiver, ringer: channel_module.Ringer) void {
+        self.cold.lock();
+        defer self.cold.unlock();
+        _ = receiver.close(ringer);
+    }
+
+    fn receive(self: *Round) void {
+        var receiver = self.open() catch return self.failed.store(true, .seq_cst);
+        var next: [senders_most]u32 = @splat(0);
+        var windows: u32 = 0;
+        while (true) switch (receiver.poll(self.messages_max)) {
+            .window => {
+                const window = receiver.window();
+                windows += 1;
+                if (self.windows_to_death != 0 and windows == self.windows_to_death) {
+                    // Seen, and not released. The next receiver is a newcomer.
+                    _ = self.deaths.fetchAdd(1, .monotonic);
+                    self.close(&receiver, .cannot_ring);
+                    receiver = self.open() catch return self.failed.store(true, .seq_cst);
+                    next = @splat(0);
+                    windows = 0;
+                    continue;
+                }
+                for (0..window.slots) |index| {
+                    const value = self.valueAt(window.ring, window.position + @as(u32, @intCast(index))).*;
+                    const number: usize = @intCast(value >> 32);
+                    const count: u32 = @truncate(value);
+                    if (number >= senders_most or count >= self.each) return self.failed.store(true, .seq_cst);
+                    _ = self.seen[number][count].fetchAdd(1, .monotonic);
+                    // In order, but for what was taken over from one that died.
+                    if (self.windows_to_death == 0 and count < next[number]) self.failed.store(true, .seq_cst);
+                    next[number] = count + 1;
+                }
+                _ = receiver.release(window.slots, window.slots);
+            },
+            .empty => _ = receiver.wait(self.strategy, slice_ns),
+            .ended => return self.close(&receiver, .can_ring),
+            .corrupt => return self.failed.store(true, .seq_cst),
+        };
+    }
+};
+
+fn play(kind: Kind, senders: u32, receivers: u32, capacity: u32, each: u32, strategy: Strategy, messages_max: u32, windows_to_death: u32) !void {
+    const round = try testing.allocator.create(Round);
+    defer testing.allocator.destroy(round);
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = kind,
+        .slot_bytes = 8,
+        .capacity = capacity,
+        .senders_max = senders,
+        .receivers_max = if (kind.hasManyReceivers()) receivers_most + 2 else 1,
+        .has_latency = messages_max != 1,
+    }), just_below_wrap);
+    defer segment.destroy();
+    round.* = .{ .segment = segment, .each = each, .strategy = strategy, .messages_max = messages_max, .windows_to_death = windows_to_death };
+    for (&round.seen) |*counts| @memset(counts, .init(0));
+    const control = segment.control();
+    _ = control.sender_references.fetchAdd(senders, .seq_cst);
+    // As tickets would: the channel does not end while a receiver is between two lives.
+    _ = control.receiver_tickets.fetchAdd(1, .seq_cst);
+    var open_senders: [senders_most]Sender = undefined;
+    for (open_senders[0..senders]) |*sender| sender.* = try Sender.open(segment, false);
+    var threads: [senders_most + receivers_most]std.Thread = undefined;
+    for (0..senders) |index| {
+        threads[index] = try std.Thread.spawn(.{}, Round.send, .{ round, &open_senders[index], @as(u32, @intCast(index)) });
+    }
+    for (0..receivers) |index| {
+        threads[senders + index] = try std.Thread.spawn(.{}, Round.receive, .{round});
+    }
+    const watcher = try std.Thread.spawn(.{}, Round.watch, .{round});
+    for (threads[0 .. senders + receivers]) |thread| thread.join();
+    round.is_over.store(true, .seq_cst);
+    watcher.join();
+    const told = statistics.ofChannel(segment);
+    try testing.expectEqual(senders * each, told.messages_sent);
+    try testing.expectEqual(senders * each, told.messages_received);
+    try testing.expectEqual(senders * each * 8, told.bytes_received);
+    try testing.expectEqual(0, told.slots_used);
+    if (segment.geometry.has_latency) try testing.expectEqual(senders * each, segment.histogram().summary().count);
+    try testing.expect(!round.failed.load(.seq_cst));
+    for (0..senders) |number| {
+        for (0..each) |count| try testing.expectEqual(1, round.seen[number][count].load(.monotonic));
+    }
+    try testing.expect(channel_module.isDrained(segment));
+    const died = round.deaths.load(.monotonic) != 0;
+    try testing.expectEqual(died, control.redelivered.load(.monotonic) != 0);
+    try testing.expectEqual(0, control.orphaned_claims.load(.monotonic));
+}
+
+const messages = if (@import("builtin").sanitize_thread) 1_000 else each_most;
+
+test "spsc: every message once and in order" {
+    for ([_]u32{ 1, 2, 64 }) |capacity| {
+        for ([_]Strategy{ .phased, .block }) |strategy| try play(.spsc, 1, 1, capacity, messages, strategy, 0, 0);
+    }
+}
+
+test "spmc: every message once, in order for each receiver" {
+    for ([_]u32{ 1, 2, 64 }) |capacity| {
+        for ([_]Strategy{ .phased, .block }) |strategy| {
+            for ([_]u32{ 0, 1, 7 }) |most| try play(.spmc, 1, receivers_most, capacity, messages, strategy, most, 0);
+        }
+    }
+}
+
+test "mpmc: every message once, in order for each sender and receiver" {
+    for ([_]u32{ 1, 2, 64 }) |capacity| {
+        for ([_]Strategy{ .phased, .block }) |strategy| {
+            for ([_]u32{ 0, 1, 7 }) |most| try play(.mpmc, senders_most, receivers_most, capacity, messages / 4, strategy, most, 0);
+        }
+    }
+}
+
+test "what a receiver that died had claimed goes to another, and the channel ends" {
+    for ([_]u32{ 2, 64 }) |capacity| {
+        for ([_]u32{ 0, 3 }) |most| {
+            try play(.spmc, 1, 3, capacity, messages / 4, .block, most, 5);
+            try play(.mpmc, 3, 3, capacity, messages / 4, .block, most, 5);
+        }
+    }
+}
+
+fn put(segment: Segment, sender: *Sender, value: u64) !void {
+    try testing.expect(sender.producer.reserve(1) == .slots);
+    const data: [*]u64 = @ptrCast(@alignCast(segment.data(sender.producer.ring)));
+    data[sender.producer.position()] = value;
+    try testing.expect(sender.commit(1, 1) == .bells);
+}
+
+test "mpmc: a ring that is neither one's own nor the fullest is looked at within the bound" {
+    const rings = 6;
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = 64,
+        .senders_max = rings,
+        .receivers_max = 2,
+    }), 0);
+    defer segment.destroy();
+    var senders: [rings]Sender = undefined;
+    for (&senders) |*sender| sender.* = try Sender.open(segment, false);
+    var receiver = try Receiver.open(segment, false);
+    _ = try Receiver.open(segment, false); // so that half of the rings are not the first one's
+    for ([_]u32{ 0, 2, 3, 4 }) |busy| {
+        for (0..32) |value| try put(segment, &senders[busy], value);
+    }
+    try put(segment, &senders[5], 5);
+    var polls: u32 = 0;
+    while (true) {
+        polls += 1;
+        try testing.expect(polls <= mpmc.polls_between_scans * rings);
+        try testing.expect(receiver.poll(1) == .window);
+        const window = receiver.window();
+        _ = receiver.release(window.slots, window.slots);
+        if (window.ring == 5) break;
+        try put(segment, &senders[window.ring], 0); // the busy ones stay as full as they are
+    }
+}
+
+test "a producer whose ring was full goes on when receivers release in any order" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .spmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .receivers_max = 3,
+    }), just_below_wrap);
+    defer segment.destroy();
+    var sender = try Sender.open(segment, false);
+    var receivers: [3]Receiver = undefined;
+    for (&receivers) |*receiver| receiver.* = try Receiver.open(segment, false);
+    for (0..4) |value| try put(segment, &sender, value);
+    for (&receivers) |*receiver| try testing.expectEqual(1, receiver.poll(1).window);
+    // The second and third are done first: the first one's claim gates the ring.
+    for ([_]usize{ 2, 1 }) |index| {
+        _ = receivers[index].release(1, 1);
+        try testing.expect(sender.producer.reserve(1) == .full);
+    }
+    _ = receivers[0].release(1, 1);
+    try testing.expectEqual(3, sender.producer.reserve(1).slots);
+    try testing.expect(sender.producer.hasRoom(1));
+}
+
+test "a message sent while one receiver is at work wakes the one that sleeps" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .spmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .receivers_max = 2,
+    }), just_below_wrap);
+    defer segment.destroy();
+    var sender = try Sender.open(segment, false);
+    var receivers: [2]Receiver = undefined;
+    for (&receivers) |*receiver| {
+        receiver.* = try Receiver.open(segment, false);
+        try testing.expect(receiver.arm(.bell));
+    }
+    // The first is woken and at work, with the message in its hands; the ring is empty.
+    try testing.expectEqual(0, (try commitOne(&sender)).receiver_index);
+    try testing.expectEqual(1, receivers[0].poll(1).window);
+    const bells = try commitOne(&sender);
+    try testing.expect(bells.receiver and bells.receiver_index == 1);
+    // The second gives up instead of looking: nobody sleeps whom it could tell, so the first gets it.
+    try testing.expectEqual(channel_module.Bells{}, receivers[1].giveUp());
+    _ = receivers[0].release(1, 1);
+    try testing.expectEqual(1, receivers[0].poll(1).window);
+}
+
+test "a wake-up that its receiver does not use goes to another that sleeps" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .receivers_max = 3,
+    }), 0);
+    defer segment.destroy();
+    var sender = try Sender.open(segment, false);
+    var receivers: [3]Receiver = undefined;
+    for (&receivers) |*receiver| {
+        receiver.* = try Receiver.open(segment, false);
+        try testing.expect(receiver.arm(.bell));
+    }
+    try testing.expectEqual(0, (try commitOne(&sender)).receiver_index);
+    const passed_on = receivers[0].giveUp();
+    try testing.expect(passed_on.receiver and passed_on.receiver_index == 1);
+    const again = receivers[1].close(.can_ring);
+    try testing.expect(again.receiver and again.receiver_index == 2);
+    try testing.expectEqual(1, receivers[2].poll(1).window);
+}
+
+fn commitOne(sender: *Sender) !channel_module.Bells {
+    try testing.expect(sender.producer.reserve(1) == .slots);
+    return sender.commit(1, 1).bells;
+}
+
+test "a receiver that is faster than the second half of an announcement can sleep afterwards" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .senders_max = 2,
+        .receivers_max = 2,
+    }), just_below_wrap);
+    defer segment.destroy();
+    _ = try Sender.open(segment, false);
+    var sender = try Sender.open(segment, false);
+    var receiver = try Receiver.open(segment, false);
+    const ready = &segment.control().ready;
+    try testing.expect(sender.producer.reserve(1) == .slots);
+    try testing.expect(sender.producer.commit(1, 1));
+    try testing.expect(sender.producer.wasIdle());
+    _ = ready.words[0].fetchOr(1 << 1, .seq_cst);
+    // Between the two halves of add() the message is received and the ring goes idle again.
+    try testing.expectEqual(1, receiver.poll(0).window);
+    _ = receiver.release(1, 1);
+    try testing.expect(receiver.poll(0) == .empty);
+    _ = ready.summary.fetchOr(1, .seq_cst);
+    try testing.expect(receiver.poll(0) == .empty);
+    try testing.expect(receiver.arm(.bell));
+}

@@ -1,0 +1,81 @@
+//! Who sleeps, where there are several receivers: a bit for each, so that a waker takes one and the
+//! others sleep on.
+//!
+//!   waker:   publish (SC)                                     then  load the bits (SC)
+//!   sleeper: arm its wait word (SC), set its bit (SC)         then  look at what is published (SC)
+//!
+//! As in bell.zig one of the two loads comes last and sees the other's store. A waker clears a bit
+//! before it takes the arm, so of many wakers one gets it. A sleeper that gives up after a waker has
+//! taken its arm must pass the wake-up on (see Sleeper.disarm).
+
+const std = @import("std");
+const bell = @import("bell.zig");
+const channel = @import("channel.zig");
+const Segment = @import("segment.zig").Segment;
+const Bells = channel.Bells;
+
+fn bitOf(receiver: u32) u64 {
+    return @as(u64, 1) << @intCast(receiver);
+}
+
+/// Wakes one receiver that sleeps, the one after `hint` in rotation, so that rings have favourites
+/// and none of the receivers is left out.
+pub fn wakeOne(segment: Segment, hint: u32) Bells {
+    const control = segment.control();
+    const start: u6 = @intCast(hint % segment.geometry.receivers_max);
+    while (true) {
+        // SC: the waker's look; its partner is the fetchOr in Sleeper.arm().
+        const asleep = control.sleepers.load(.seq_cst);
+        if (asleep == 0) return .{};
+        const rotated = std.math.rotr(u64, asleep, start);
+        const receiver: u32 = (@as(u32, @ctz(rotated)) + start) % 64;
+        if (control.sleepers.fetchAnd(~bitOf(receiver), .seq_cst) & bitOf(receiver) == 0) continue;
+        if (receiver >= segment.geometry.receivers_max) continue;
+        switch (channel.deliver(segment, receiver, segment.receiverLine(receiver).wait.take())) {
+            .nobody => {}, // it gave up: the next one
+            .woken, .write_event => return .{},
+            .ring_bell => return .{ .receiver = true, .receiver_index = @intCast(receiver) },
+        }
+    }
+}
+
+/// Wakes all. If `ringer` can, it rings every bell afterwards.
+pub fn wakeAll(segment: Segment, ringer: channel.Ringer) void {
+    const control = segment.control();
+    var asleep = control.sleepers.load(.seq_cst);
+    while (asleep != 0) : (asleep &= asleep - 1) {
+        const receiver: u32 = @ctz(asleep);
+        if (receiver >= segment.geometry.receivers_max) return;
+        // A dying thread cannot ring: it leaves a bell's arm, and so its bit, in place.
+        if (ringer == .can_ring) _ = control.sleepers.fetchAnd(~bitOf(receiver), .seq_cst);
+        channel.wakeReceiverAt(segment, receiver, &segment.receiverLine(receiver).wait, ringer);
+    }
+}
+
+/// One receiver's place among the sleepers: a wait word as wait.zig wants it.
+pub const Sleeper = struct {
+    segment: Segment,
+    receiver: u32,
+
+    fn word(self: Sleeper) *bell.WaitWord {
+        return &self.segment.receiverLine(self.receiver).wait;
+    }
+
+    pub fn arm(self: Sleeper, how: bell.Waiting) void {
+        self.word().arm(how);
+        // SC: the sleeper's store; its partner is the load in wakeOne().
+        _ = self.segment.control().sleepers.fetchOr(bitOf(self.receiver), .seq_cst);
+    }
+
+    /// Takes the arm away. False: a waker was faster. Who then does not look for messages must have
+    /// somebody else do it: the wake-up was meant for one, and is spent.
+    pub fn disarm(self: Sleeper) bool {
+        const was_armed = self.word().disarm();
+        _ = self.segment.control().sleepers.fetchAnd(~bitOf(self.receiver), .seq_cst);
+        return was_armed;
+    }
+
+    pub fn sleep(self: Sleeper, timeout_ns: u64) void {
+        self.word().sleep(timeout_ns);
+    }
+};

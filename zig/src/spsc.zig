@@ -1,0 +1,101 @@
+//! The spsc channel: one producer, one receiver, one ring, and nothing to find.
+//!
+//! A commit is seen by a look at the tail, and the tail is what a sleeper looks at after it has armed:
+//! there is no ready set and no idle word between them.
+
+const bell = @import("bell.zig");
+const channel = @import("channel.zig");
+const ring_module = @import("ring.zig");
+const segment_module = @import("segment.zig");
+const wait_module = @import("wait.zig");
+const Bells = channel.Bells;
+const Consumer = ring_module.Consumer;
+const OpenError = channel.OpenError;
+const Polled = channel.Polled;
+const Ringer = channel.Ringer;
+const Segment = segment_module.Segment;
+
+pub const Receiver = struct {
+    segment: Segment,
+    consumer: Consumer,
+    ring: u32 = 0,
+    position: u32 = 0,
+    window: u32 = 0,
+    has_mark: bool = false,
+
+    pub fn open(segment: Segment) OpenError!Receiver {
+        try channel.takeReceiver(segment);
+        return .{ .segment = segment, .consumer = .init(segment, 0) };
+    }
+
+    pub fn poll(self: *Receiver) Polled {
+        if (self.window != 0) return .{ .window = self.window };
+        switch (self.consumer.readable()) {
+            .run => |run| {
+                self.position = run.position;
+                self.window = run.slots;
+                return .{ .window = run.slots };
+            },
+            .empty => return .empty,
+            // Sealed: by the end of its sender, or not claimed by any yet.
+            .ended => {
+                _ = channel.recycle(self.segment, self.consumer, 0);
+                return if (channel.hasEnded(self.segment)) .ended else .empty;
+            },
+            .corrupt => return .corrupt,
+        }
+    }
+
+    pub fn release(self: *Receiver, slots: u32, messages: u32) Bells {
+        var bells: Bells = .of(self.consumer.release(slots, messages), "sender");
+        self.window -= slots;
+        self.position += slots;
+        channel.tellDrained(self.segment, &bells);
+        return bells;
+    }
+
+    /// Whether poll() would find something; what a receiver that waits looks at.
+    pub fn holds(self: *const Receiver) bool {
+        if (self.window != 0 or channel.hasEnded(self.segment)) return true;
+        // SC load: its partner is the compare-and-swap in commit(), or the fetchOr in seal().
+        const tail = self.consumer.producer_line.tail.load(.seq_cst);
+        if (tail & ~ring_module.closed_bit != self.consumer.line.head.raw) return true;
+        // Sealed and empty: a poll gives it back, if it has a tenant.
+        return ring_module.isSealed(tail) and
+            self.consumer.producer_line.state.load(.seq_cst) == @intFromEnum(segment_module.RingState.claimed);
+    }
+
+    pub fn wait(self: *Receiver, strategy: wait_module.Strategy, timeout_ns: u64) bool {
+        return wait_module.wait(strategy, timeout_ns, &self.segment.control().receiver_wait, self);
+    }
+
+    /// Arms the receiver's wait word. False: there is something to poll; do not sleep.
+    pub fn arm(self: *Receiver, how: bell.Waiting) bool {
+        const word = &self.segment.control().receiver_wait;
+        word.arm(how);
+        if (!self.holds()) return true;
+        _ = word.disarm();
+        return false;
+    }
+
+    pub fn disarm(self: *Receiver) void {
+        _ = self.segment.control().receiver_wait.disarm();
+    }
+
+    /// Remembers how far the ring has been committed now.
+    pub fn mark(self: *Receiver) void {
+        self.consumer.line.mark = self.consumer.producer_line.tail.load(.seq_cst) & ~ring_module.closed_bit;
+        self.has_mark = true;
+    }
+
+    /// Whether everything mark() saw has been released.
+    pub fn hasReachedMarks(self: *const Receiver) bool {
+        if (!self.has_mark) return true;
+        // Distance on the wrapping counter: negative means the head is still behind the mark.
+        return @as(i32, @bitCast(self.consumer.line.head.raw -% self.consumer.line.mark)) >= 0;
+    }
+
+    pub fn close(self: *Receiver, ringer: Ringer) Bells {
+        return channel.closeReceiver(self.segment, ringer);
+    }
+};
