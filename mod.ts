@@ -15,7 +15,13 @@
  * @module
  */
 
-export { Channel, type ChannelOptions, mpsc } from "./src/channel.ts";
+export {
+  Channel,
+  type ChannelOptions,
+  type PoolUse,
+  type ReceiversOptions,
+  type SendersOptions,
+} from "./src/channel.ts";
 export type { Window, WritableBatch } from "./src/codec.ts";
 export { custom, type CustomCodec } from "./src/custom.ts";
 export {
@@ -26,13 +32,26 @@ export {
   MillraceError,
   OutOfMemoryError,
   ReceiverTakenError,
+  SlabError,
   TicketError,
   TimeoutError,
   TooManyError,
   UnsupportedPlatformError,
   WrongThreadError,
 } from "./src/errors.ts";
+export type { EventFd } from "./src/event_fd.ts";
 export type { Layout, LayoutSpec, ScalarName, ValueOf } from "./src/layout.ts";
+export { mpmc } from "./src/mpmc.ts";
+export { mpsc } from "./src/mpsc.ts";
+export { libraryPath } from "./src/native.ts";
+export {
+  Pool,
+  pool,
+  type PoolLink,
+  type PoolOptions,
+  type PoolStatistics,
+  type PoolTicket,
+} from "./src/pool.ts";
 export {
   type Readable,
   type ReceiveOptions,
@@ -43,7 +62,10 @@ export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record
 export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
 export { type Room, type RoomSetter, Sender, type SendOptions } from "./src/sender.ts";
-export type { Statistics } from "./src/statistics.ts";
+export { spmc } from "./src/spmc.ts";
+export { spsc } from "./src/spsc.ts";
+export { Slab, type SlabHandle } from "./src/slab.ts";
+export type { LatencyStatistics, RingStatistics, Statistics } from "./src/statistics.ts";
 export { struct, type StructFields, type StructValue, StructWindow } from "./src/struct.ts";
 export type { ReceiverTicket, SenderTicket, Ticket } from "./src/ticket.ts";
 export type { PollBudget } from "./src/waiter.ts";

@@ -5,13 +5,15 @@
  * @module
  */
 
-import { Bells as bit } from "../ffi/abi.ts";
+import { Bells as bit, Limits } from "../ffi/abi.ts";
+import { noteWake } from "./core.ts";
 
-const receiverIndex = 0;
-const drainIndex = 1;
-const firstSenderIndex = 2;
+const drainIndex = 0;
+const firstReceiverIndex = 1;
+const firstSenderIndex = firstReceiverIndex + Limits.receivers;
+const receiverMask = 0xff;
 
-/** The bells of one channel: the receiver's, that of `drained()`, and one a sender. */
+/** The bells of one channel: that of `drained()`, one a receiver, and one a sender. */
 export class Bells {
   /** The shared words. */
   readonly words: Int32Array<SharedArrayBuffer>;
@@ -19,14 +21,18 @@ export class Bells {
   /** Over the memory of a ticket, or fresh for `maxSenders`. */
   constructor(memory: SharedArrayBuffer | number) {
     this.words = new Int32Array(
-      typeof memory === "number" ? new SharedArrayBuffer(4 * (firstSenderIndex + memory)) : memory,
+      typeof memory === "number" ? new SharedArrayBuffer(Bells.bytesOf(memory)) : memory,
     );
   }
 
   /** Whether `memory` can be the bells of a channel with so many senders. */
   static fits(memory: unknown, maxSenders: number): memory is SharedArrayBuffer {
-    return memory instanceof SharedArrayBuffer &&
-      memory.byteLength === 4 * (firstSenderIndex + maxSenders);
+    return memory instanceof SharedArrayBuffer && memory.byteLength === Bells.bytesOf(maxSenders);
+  }
+
+  /** Bytes of the bells of a channel with so many senders. */
+  static bytesOf(maxSenders: number): number {
+    return 4 * (firstSenderIndex + maxSenders);
   }
 
   /** Rings what the native library asked for: bits of an answer, `ring` being the ring it is about. */
@@ -35,7 +41,9 @@ export class Bells {
       for (let index = 0; index < this.words.length; index++) this.#ringOne(index);
       return;
     }
-    if (bells & bit.receiver) this.#ringOne(receiverIndex);
+    if (bells & bit.receiver) {
+      this.#ringOne(firstReceiverIndex + ((bells >>> bit.receiverShift) & receiverMask));
+    }
     if (bells & bit.sender) this.#ringOne(firstSenderIndex + ring);
     if (bells & bit.drain) this.#ringOne(drainIndex);
   }
@@ -48,13 +56,16 @@ export class Bells {
   #ringOne(index: number): void {
     // The count first: a sleeper that looked before it and sleeps after it finds another number.
     Atomics.add(this.words, index, 1);
-    Atomics.notify(this.words, index);
+    if (Atomics.notify(this.words, index) > 0) noteWake();
   }
 
-  /** The index of the receiver's bell. */
-  static readonly receiver: number = receiverIndex;
   /** The index of the bell of `drained()`. */
   static readonly drain: number = drainIndex;
+
+  /** The index of the bell of a receiver, by its place among the receivers. */
+  static ofReceiver(receiver: number): number {
+    return firstReceiverIndex + receiver;
+  }
 
   /** The index of the bell of the sender that has `ring`. */
   static ofSender(ring: number): number {

@@ -1,48 +1,83 @@
 /**
- * Channels: many senders, one receiver, a ring per sender.
+ * Channels of every kind, as their creator holds them.
  *
  * @module
  */
 
-import { Limits, Role, StructBytes } from "../ffi/abi.ts";
+import { Kind, Limits, Role, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
-import { Endpoint } from "./endpoint.ts";
+import { buildOn, Endpoint } from "./endpoint.ts";
 import { ChannelClosedError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { check, native } from "./native.ts";
 import { encodeReason } from "./reason.ts";
+import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
+import { ringForNative } from "./ringer.ts";
 import { openSenderOn, type Sender } from "./sender.ts";
-import { readStatistics, type Statistics } from "./statistics.ts";
+import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
-/** Options of {@linkcode mpsc}. */
+/** Options of every kind of channel. */
 export interface ChannelOptions {
   /**
    * How much the ring of one sender holds: values, or bytes for layouts of variable length. Rounded
    * up to a power of two; 1024 values or 65536 bytes unless given, 2^30 slots and 4 GiB at most.
    */
   readonly capacity?: number;
-  /**
-   * The most senders open at a time: 256 unless given, 4096 at most. Address space is reserved for
-   * all of them, memory is used by those that are open. The place of a closed sender is free again
-   * once the receiver has seen its end.
-   */
-  readonly maxSenders?: number;
   /** How blocking calls wait unless told otherwise; `"phased"` unless given. */
   readonly wait?: WaitStrategy;
   /** How long async waits poll before they sleep; `"adaptive"` unless given. */
   readonly pollBudget?: PollBudget;
+  /**
+   * Whether the time from the sending of a message until the receiver gives it back is taken, for
+   * `stats().latency`; false unless given. It costs two looks at the clock a batch, and 8 bytes of
+   * memory a slot; nothing when it is off.
+   */
+  readonly latency?: boolean;
   /** Where the counters of the rings start, for tests of their wrap; 0 unless given. */
   readonly initialSequence?: number;
 }
 
+/** Options of the kinds with many senders. */
+export interface SendersOptions {
+  /**
+   * The most senders open at a time: 256 unless given, 4096 at most. Address space is reserved for
+   * all of them, memory is used by those that are open. The place of a closed sender is free again
+   * once a receiver has seen its end.
+   */
+  readonly maxSenders?: number;
+}
+
+/** Options of the kinds with many receivers. */
+export interface ReceiversOptions {
+  /** The most receivers open at a time: 16 unless given, 64 at most. */
+  readonly maxReceivers?: number;
+  /**
+   * How many messages a receiver claims at once when it receives single values; 1 unless given. More
+   * is faster, and what one receiver has claimed no other gets: a slow one keeps it waiting. Batches
+   * claim as many as they ask for.
+   */
+  readonly claim?: number;
+}
+
+/** Options of {@linkcode Channel.withPool}. */
+export interface PoolUse {
+  /** Messages of more bytes go through the pool; 16384 unless given. */
+  readonly threshold?: number;
+}
+
+/** About where `bench/suites/pool_crossover.ts` finds the pool to be faster. */
+const thresholdDefault = 16384;
 const valuesDefault = 1024;
 const bytesDefault = 65536;
 const sendersDefault = 256;
+const receiversDefault = 16;
+/** A claim fits a window; more is as good as all. */
+const claimMost = 2 ** 30;
 const recordSlotsMin = 4;
 
 /**
@@ -61,46 +96,86 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   readonly #layout: Layout<Value, Batch>;
   readonly #wait: WaitStrategy;
   readonly #pollBudget: PollBudget;
+  readonly #claim: number;
   readonly #isRecords: boolean;
   readonly #drainWaiter: Waiter;
   #drainPending: { resolve: () => void }[] = [];
   /** What `closed` says after disposal. */
   #isDisposed = false;
+  /** The bell ringer this channel is registered with; 0 for none. */
+  #ringer = 0;
+  #pool: PoolLink | undefined;
+  /** Whether an endpoint or a ticket has been given out. */
+  #isShared = false;
 
-  /** Made by the library: see {@linkcode mpsc}. */
-  constructor(layout: Layout<Value, Batch>, options: ChannelOptions = {}) {
+  /** Made by the library: see {@linkcode mpsc}, {@linkcode spsc}, {@linkcode spmc} and {@linkcode mpmc}. */
+  constructor(
+    kind: keyof typeof Kind,
+    layout: Layout<Value, Batch>,
+    options: ChannelOptions & SendersOptions & ReceiversOptions = {},
+  ) {
     const codec = codecOf(layout);
     this.#isRecords = codec.kind === "record";
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
     const {
-      maxSenders = sendersDefault,
+      maxSenders = hasMany(kind, "senders") ? sendersDefault : 1,
+      maxReceivers = hasMany(kind, "receivers") ? receiversDefault : 1,
+      claim = 1,
       wait = "phased",
       pollBudget = "adaptive",
       initialSequence = 0,
+      latency = false,
     } = checkObject(options);
     const capacity = slotsOf(options.capacity, this.#isRecords, slotBytes);
-    checkInteger("maxSenders", maxSenders, 1, Limits.senders);
+    checkInteger("maxSenders", maxSenders, 1, hasMany(kind, "senders") ? Limits.senders : 1);
+    checkInteger(
+      "maxReceivers",
+      maxReceivers,
+      1,
+      hasMany(kind, "receivers") ? Limits.receivers : 1,
+    );
+    checkInteger("claim", claim, 1, claimMost);
     checkInteger("initialSequence", initialSequence, 0, 2 ** 32 - 1);
+    if (typeof latency !== "boolean") {
+      throw new TypeError(
+        `Cannot create a channel: latency must be a boolean, received ${describe(latency)}`,
+      );
+    }
     this.#layout = layout;
     this.#wait = checkStrategy(wait);
     this.#pollBudget = checkPollBudget(pollBudget);
+    this.#claim = claim;
     const handle = check(
       native().symbols.millrace_channel_create(
         new Uint32Array([
+          Kind[kind],
           slotBytes,
           capacity,
           maxSenders,
+          maxReceivers,
           this.#isRecords ? 1 : 0,
           initialSequence,
+          latency ? 1 : 0,
         ]),
       ),
       `create a channel of ${maxSenders} rings of ${capacity} slots of ${slotBytes} bytes`,
     );
     this.#endpoint = new Endpoint(
-      { handle, mailboxAddress: 0n, slotBytes, capacity, maxSenders, ring: 0 },
+      {
+        handle,
+        mailboxAddress: 0n,
+        slotBytes,
+        capacity,
+        maxSenders,
+        maxReceivers,
+        index: 0,
+        kind: Kind[kind],
+      },
       new Bells(maxSenders),
     );
     const endpoint = this.#endpoint;
+    const slabs = poolOfLayout(layout);
+    if (slabs !== undefined) this.#pool = buildOn(endpoint, () => attachPool(endpoint, slabs, 0));
     this.#drainWaiter = new Waiter(
       endpoint.bells.words,
       Bells.drain,
@@ -125,15 +200,74 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     return this.#endpoint.info.maxSenders;
   }
 
+  /** The most receivers open at a time. */
+  get maxReceivers(): number {
+    return this.#endpoint.info.maxReceivers;
+  }
+
   /** Values sent and not yet received, over all senders. */
   get size(): number {
-    return this.stats().size;
+    return readCounters(this.#checkOpen("read the size of a channel")).size;
   }
 
   /** Whether the channel is closed: by `close()`, or by the end of its last sender or its receiver. */
   get closed(): boolean {
     const { handle, symbols } = this.#endpoint;
     return this.#isDisposed || symbols.millrace_endpoint_close_state(handle) !== 0;
+  }
+
+  /**
+   * Has messages of more than `threshold` bytes go through a pool, from every sender: the sender
+   * writes them into a slab and sends its handle, the receiver decodes them there and frees it. So a
+   * small ring carries large messages; one may be as long as a slab. When no slab is free, a message
+   * that fits the ring goes through the ring, a longer one waits for a slab.
+   *
+   * For layouts of variable length, once, before senders, receivers and tickets are given out.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { bytes, mpsc, pool } from "millrace";
+   *
+   * using slabs = pool({ slab: 1 << 20, count: 8 });
+   * using channel = mpsc(bytes, { capacity: 4096 }).withPool(slabs, { threshold: 1024 });
+   * const sender = channel.sender();
+   * const receiver = channel.receiver();
+   * await sender.send(new Uint8Array(1_000_000));
+   * assert((await receiver.receive()).length === 1_000_000);
+   * ```
+   *
+   * @returns This channel.
+   * @throws {TypeError} If the layout has no variable length, `pool` is not a pool, the channel has
+   *   one, or something was given out.
+   * @throws {RangeError} If `threshold` is not an integer of 0 or more.
+   * @throws {ChannelClosedError} If the pool or the channel was closed (`"ENDPOINT_CLOSED"`).
+   */
+  withPool(pool: Pool, options: PoolUse = {}): this {
+    const endpoint = this.#checkOpen("use a pool");
+    if (!(pool instanceof Pool)) {
+      throw new TypeError(`Cannot use a pool: expected a Pool, received ${describe(pool)}`);
+    }
+    if (!this.#isRecords) {
+      throw new TypeError(
+        "Cannot use a pool: messages of this layout have one length; send slabs of pool.layout()",
+      );
+    }
+    if (this.#pool !== undefined || this.#isShared) {
+      throw new TypeError(
+        "Cannot use a pool: withPool() comes once, before senders, receivers and tickets",
+      );
+    }
+    const threshold = options.threshold ?? thresholdDefault;
+    if (!(Number.isInteger(threshold) && threshold >= 0)) {
+      throw new RangeError(
+        `Cannot use a pool: threshold must be an integer of at least 0, received ${
+          describe(threshold)
+        }`,
+      );
+    }
+    this.#pool = attachPool(endpoint, pool, threshold);
+    return this;
   }
 
   /**
@@ -144,17 +278,29 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    */
   sender(): Sender<Value, Batch> {
     const { handle, bells } = this.#checkOpen("open a sender");
-    return openSenderOn(handle, bells, this.#layout, this.#wait, this.#pollBudget);
+    this.#isShared = true;
+    return openSenderOn(handle, bells, this.#layout, this.#wait, this.#pollBudget, this.#pool);
   }
 
   /**
-   * Opens the receiver in this thread.
+   * Opens the receiver in this thread; of a kind with many receivers, one more.
    *
-   * @throws {ReceiverTakenError} If the channel has, or had, a receiver.
+   * @throws {ReceiverTakenError} If the channel has, or had, its receiver.
+   * @throws {TooManyError} If `maxReceivers` are open.
+   * @throws {ChannelClosedError} If the channel was closed because its last receiver had gone.
    */
   receiver(): Receiver<Value, Batch> {
     const { handle, bells } = this.#checkOpen("open the receiver");
-    return openReceiverOn(handle, bells, this.#layout, this.#wait, this.#pollBudget);
+    this.#isShared = true;
+    return openReceiverOn(
+      handle,
+      bells,
+      this.#layout,
+      this.#wait,
+      this.#pollBudget,
+      this.#claim,
+      this.#pool,
+    );
   }
 
   /**
@@ -169,15 +315,60 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     return this.#issue("sender", Role.sender) as SenderTicket<Value, Batch>;
   }
 
-  /** A one-shot right to open the receiver elsewhere: post it to a Worker. */
+  /** A one-shot right to open the receiver, or one more, elsewhere: post it to a Worker. */
   receiverTicket(): ReceiverTicket<Value, Batch> {
     return this.#issue("receiver", Role.receiver) as ReceiverTicket<Value, Batch>;
   }
 
-  #issue(kind: Ticket["millrace"], role: number): Ticket {
-    const { handle, symbols, bells } = this.#checkOpen(`issue a ticket for a ${kind}`);
+  /**
+   * A one-shot right to open a sender in native code, a thread of its own for instance: the 32 bytes
+   * of a `millrace_ticket`, for `millrace_endpoint_open` of the C header. The native code must use the
+   * very library this module does: see {@linkcode libraryPath}.
+   *
+   * No native thread ever calls JavaScript. A receiver that sleeps on its event loop is woken by the
+   * bell ringer, a Worker that the first call of this method starts in this thread; it does not keep
+   * the process alive, and ends with the last channel it rings for. If this thread dies before the
+   * channel does, receivers notice what native threads send within half a second. In Deno, starting it
+   * needs leave to read this module's files.
+   *
+   * @throws {ChannelClosedError} If the channel is closed.
+   */
+  nativeSenderTicket(): Uint8Array<ArrayBuffer> {
+    return this.#issueNative("sender", Role.sender);
+  }
+
+  /**
+   * The same for a receiver: what Workers send is received by native code, and senders that wait for
+   * room on their event loops are woken by the bell ringer.
+   *
+   * @throws {TypeError} If the channel's messages go through a pool.
+   */
+  nativeReceiverTicket(): Uint8Array<ArrayBuffer> {
+    if (this.#pool !== undefined) {
+      throw new TypeError(
+        "Cannot issue a ticket for a native receiver: messages that lie in a pool have none",
+      );
+    }
+    return this.#issueNative("receiver", Role.receiver);
+  }
+
+  #issueNative(kind: Ticket["millrace"], role: number): Uint8Array<ArrayBuffer> {
+    const { handle, bells } = this.#checkOpen(`issue a ticket for a ${kind}`);
+    this.#ringer = ringForNative(handle, bells, this.#ringer);
+    return new Uint8Array(this.#issueRight(kind, role).buffer);
+  }
+
+  #issueRight(kind: Ticket["millrace"], role: number): BigUint64Array<ArrayBuffer> {
+    const { handle, symbols } = this.#checkOpen(`issue a ticket for a ${kind}`);
     const right = new BigUint64Array(StructBytes.ticket / 8);
+    this.#isShared = true;
     check(symbols.millrace_ticket_issue(handle, role, right), `issue a ticket for a ${kind}`);
+    return right;
+  }
+
+  #issue(kind: Ticket["millrace"], role: number): Ticket {
+    const right = this.#issueRight(kind, role);
+    const { bells } = this.#endpoint;
     return {
       millrace: kind,
       right,
@@ -185,6 +376,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       bells: bells.words.buffer,
       wait: this.#wait,
       pollBudget: this.#pollBudget,
+      claim: this.#claim,
+      ...(this.#pool === undefined ? {} : { pool: this.#pool }),
     };
   }
 
@@ -193,10 +386,13 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    *
    * @returns Whether the ticket was an outstanding one of this channel.
    */
-  revoke(ticket: SenderTicket<Value, Batch> | ReceiverTicket<Value, Batch>): boolean {
+  revoke(
+    ticket: SenderTicket<Value, Batch> | ReceiverTicket<Value, Batch> | Uint8Array,
+  ): boolean {
     const { handle, symbols, bells } = this.#checkOpen("revoke a ticket");
-    const right = ticket?.right;
-    if (!(right instanceof BigUint64Array) || right.byteLength !== StructBytes.ticket) {
+    const right = ticket instanceof Uint8Array ? ticket : ticket?.right;
+    const isRight = right instanceof BigUint64Array || right instanceof Uint8Array;
+    if (!isRight || right.byteLength !== StructBytes.ticket) {
       throw new TypeError(`Cannot revoke: expected a ticket, received ${describe(ticket)}`);
     }
     const answer = symbols.millrace_ticket_revoke(handle, right);
@@ -228,7 +424,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    * receiver is gone.
    */
   drained(): Promise<void> {
-    if (this.#isDisposed || readStatistics(this.#endpoint).drained) return Promise.resolve();
+    if (this.#isDisposed || readCounters(this.#endpoint).drained) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drainPending.push({ resolve });
     this.#drainWaiter.start();
@@ -236,12 +432,29 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   }
 
   #checkDrained(): boolean {
-    if (!this.#isDisposed && !readStatistics(this.#endpoint).drained) return false;
+    if (!this.#isDisposed && !readCounters(this.#endpoint).drained) return false;
     for (const { resolve } of this.#drainPending.splice(0)) resolve();
     return true;
   }
 
-  /** What the channel has counted. */
+  /**
+   * What the channel has counted. It costs the senders and receivers nothing, and takes longer the
+   * more rings have a sender.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * channel.sender().sendBatch([1, 2, 3]);
+   * const { sent, size, bytesSent, largestBatch, rings } = channel.stats();
+   * assert.deepEqual([sent, size, bytesSent, largestBatch], [3, 3, 12, 3]);
+   * assert(rings[0]?.used === 3);
+   * ```
+   *
+   * @throws {ChannelClosedError} If the channel was disposed of.
+   */
   stats(): Statistics {
     return readStatistics(this.#checkOpen("read the statistics of a channel"));
   }
@@ -276,14 +489,18 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;
     this.close();
-    const { receiver, receiverTickets } = readStatistics(this.#endpoint);
+    const { receiver, receiverTickets } = readCounters(this.#endpoint);
     // Without a receiver, and without a ticket for one, nobody would ever drain it.
     if (receiver !== "none" || receiverTickets !== 0) await this.drained();
     this[Symbol.dispose]();
   }
 }
 
-function checkObject(options: unknown): ChannelOptions {
+function hasMany(kind: keyof typeof Kind, what: "senders" | "receivers"): boolean {
+  return kind === "mpmc" || kind === (what === "senders" ? "mpsc" : "spmc");
+}
+
+function checkObject(options: unknown): ChannelOptions & SendersOptions & ReceiversOptions {
   if (typeof options === "object" && options !== null) return options;
   throw new TypeError(
     `Cannot create a channel: options must be an object, received ${describe(options)}`,
@@ -308,49 +525,4 @@ function slotsOf(capacity: number | undefined, isRecords: boolean, slotBytes: nu
   checkInteger("capacity", wanted, 1, 2 ** Math.floor(Math.log2(most)));
   const slots = Math.max(Math.ceil(wanted / perSlot), isRecords ? recordSlotsMin : 1);
   return 2 ** Math.ceil(Math.log2(slots));
-}
-
-/**
- * Creates a channel from many senders to one receiver, in any threads of this process.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { mpsc, u32 } from "millrace";
- *
- * using channel = mpsc(u32, { capacity: 1024 });
- * const receiver = channel.receiver();
- * const sender = channel.sender();
- * await sender.send(7);
- * assert((await receiver.receive()) === 7);
- * ```
- *
- * @example A Worker that sends
- * ```ts ignore
- * // main.ts
- * await using channel = mpsc(u32, { capacity: 1 << 16 });
- * new Worker(new URL("./worker.ts", import.meta.url), { type: "module" })
- *   .postMessage(channel.senderTicket());
- * for await (const value of channel.receiver()) console.log(value);
- *
- * // worker.ts
- * onmessage = ({ data }) => {
- *   using sender = Sender.open<number>(data);
- *   for (let i = 0; i < 1000; i++) sender.sendSync(i);
- * };
- * ```
- *
- * @param layout How values lie in memory: {@linkcode u32} and its kin, {@linkcode struct},
- *   {@linkcode bytes}, {@linkcode utf8}, {@linkcode json} or {@linkcode custom}.
- * @throws {TypeError} If `layout` is not a layout, or an option has the wrong type.
- * @throws {RangeError} If an option is outside its range; the message names the limit.
- * @throws {OutOfMemoryError} If there is no address space for it.
- * @throws {LibraryError} If the native library cannot be found or used.
- * @throws {UnsupportedPlatformError} On a platform without it.
- */
-export function mpsc<Value, Batch>(
-  layout: Layout<Value, Batch>,
-  options?: ChannelOptions,
-): Channel<Value, Batch> {
-  return new Channel(layout, options);
 }

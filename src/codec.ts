@@ -16,6 +16,13 @@ export interface FixedCodec<Value, Batch, View = unknown> {
   readonly runsUserCode: boolean;
   /** Views over the data of a ring. */
   bind(memory: ArrayBuffer): View;
+  /**
+   * For the batching writer, over one view (compilers take what a function closes over for
+   * constants): puts a value at `place.index` and moves on, if that is below
+   * `place.limit` and the value fits. False: it does not; nothing happened. Absent where values run
+   * code of their own, which `write` must be guarded against.
+   */
+  bindStore?(view: View, place: StorePlace): (value: Value) => boolean;
   /** Puts a value into a slot. Throws `TypeError` or `RangeError`, and then the slot is not sent. */
   write(view: View, slot: number, value: Value): void;
   /** Takes a value out of a slot. */
@@ -30,6 +37,29 @@ export interface FixedCodec<Value, Batch, View = unknown> {
   join(batches: Batch[]): Batch;
   /** The memory of `count` contiguous slots itself, without a copy. */
   window(view: View, slot: number, count: number): Window<Value>;
+  /** Passes over `count` slots that nobody will read. Absent where they hold nothing. */
+  skip?(view: View, slot: number, count: number): void;
+}
+
+/**
+ * What a producer has put into slots that are not published, and that is more than the bytes there:
+ * slabs of a pool, which change their owner with the message.
+ */
+export interface Staging<Value> {
+  /** The slots have been published: what was staged is the receiver's. */
+  publish(): void;
+  /** The slots from `slot` on are not published: what was staged there goes back. */
+  takeBackFrom(slot: number): void;
+  /** What is staged, where it is the values themselves. */
+  values?(): Value[];
+}
+
+/** Where the batching writer stands. */
+export interface StorePlace {
+  /** The slot of the next value. */
+  index: number;
+  /** Below it a store needs to look at nothing else. */
+  readonly limit: number;
 }
 
 /** What `receiveBatch` fills: an array, or a typed array of the layout's element type. */
@@ -107,3 +137,5 @@ export const recordSlotBytes = 8;
 export const flagPadding = 1;
 /** The payload is ASCII. */
 export const flagAscii = 2;
+/** The payload is the handle of a slab, which holds the message. */
+export const flagPooled = 4;

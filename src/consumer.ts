@@ -10,6 +10,7 @@ import {
   type Codec,
   type FixedCodec,
   flagPadding,
+  flagPooled,
   type RecordCodec,
   recordSlotBytes,
   type RecordView,
@@ -18,7 +19,10 @@ import {
 } from "./codec.ts";
 import { type Endpoint, transferred } from "./endpoint.ts";
 import { errorOf } from "./native.ts";
+import { openAttachedPort, type PoolLink } from "./pool.ts";
+import { PooledReceiving } from "./pooled.ts";
 import { bindRecords } from "./record.ts";
+import { isSlabCodec, slabCodecOfReceiver } from "./slab_layout.ts";
 
 /** What `poll()` answers when the channel is closed and drained. */
 export const ended = -1;
@@ -34,6 +38,8 @@ export abstract class Consumer<Value, Batch> {
   /** Messages taken and not yet given back. */
   protected unsettled = 0;
   protected isDecoding = false;
+  /** Messages that lie in a pool, if the channel has one. */
+  protected readonly pooled: PooledReceiving | undefined;
   /** Whether the capacity of a ring is a count of bytes. */
   abstract readonly countsBytes: boolean;
   protected readonly endpoint: Endpoint;
@@ -42,8 +48,9 @@ export abstract class Consumer<Value, Batch> {
   /** The most that is taken before it is given back, so that a full ring has room again soon. */
   readonly #settleSlots: number;
 
-  constructor(endpoint: Endpoint) {
+  constructor(endpoint: Endpoint, pooled: PooledReceiving | undefined) {
     this.endpoint = endpoint;
+    this.pooled = pooled;
     this.#settleSlots = Math.max(1, endpoint.info.capacity >>> 2);
   }
 
@@ -65,19 +72,23 @@ export abstract class Consumer<Value, Batch> {
   /** Takes the first `messages` of the window without reading them. */
   abstract skip(messages: number): void;
 
-  /** A positive number when a value can be taken, 0 when there is none, `ended` when there never
-   * will be. */
-  poll(): number {
+  /**
+   * A positive number when a value can be taken, 0 when there is none, `ended` when there never will
+   * be. Where receivers share the rings, at most `limit` values are claimed; 0 is no bound.
+   */
+  poll(limit = 0): number {
     if (this.index < this.end) return this.end - this.index;
-    return this.#next();
+    return this.#next(limit);
   }
 
-  #next(): number {
+  #next(limit: number): number {
     this.checkNotDecoding();
     while (true) {
       this.settle();
       const { endpoint } = this;
-      const answer = endpoint.symbols.millrace_receiver_poll(endpoint.handle);
+      const answer = endpoint.symbols.millrace_receiver_poll(endpoint.handle, limit);
+      const bells = endpoint.mailbox[2] as number;
+      if (bells !== 0) endpoint.bells.ring(bells, 0);
       if (answer === 0) return 0;
       if (answer < 0) {
         if (answer === Status.ended) return ended;
@@ -99,7 +110,10 @@ export abstract class Consumer<Value, Batch> {
 
   /** Gives back what was taken, if it is enough to be worth a call. */
   settleSoon(): void {
-    if (this.unsettled >= settleMessages || this.index - this.released >= this.#settleSlots) {
+    if (
+      this.unsettled >= settleMessages || this.index - this.released >= this.#settleSlots ||
+      this.pooled?.holds
+    ) {
       this.settle();
     }
   }
@@ -118,6 +132,7 @@ export abstract class Consumer<Value, Batch> {
     this.released = this.index;
     this.unsettled = 0;
     if (answer !== 0) endpoint.bells.ring(answer, endpoint.mailbox[0] as number);
+    if (this.pooled !== undefined) this.pooled.free();
   }
 
   /** Where the consumer stands: two are equal if nothing was taken in between. */
@@ -143,7 +158,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   #view: unknown;
 
   constructor(endpoint: Endpoint, codec: FixedCodec<Value, Batch>) {
-    super(endpoint);
+    super(endpoint, undefined);
     this.#codec = codec;
   }
 
@@ -174,7 +189,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   takeBatch(limit: number): Batch {
     const batches: Batch[] = [];
     let taken = 0;
-    while (taken < limit && this.poll() > 0) {
+    while (taken < limit && this.poll(limit - taken) > 0) {
       const count = Math.min(limit - taken, this.end - this.index);
       batches.push(this.#codec.readMany(this.#view, this.index, count));
       this.#advance(count);
@@ -186,7 +201,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
 
   takeInto(out: WritableBatch<Value>): number {
     let taken = 0;
-    while (taken < out.length && this.poll() > 0) {
+    while (taken < out.length && this.poll(out.length - taken) > 0) {
       const count = Math.min(out.length - taken, this.end - this.index);
       // `out` can be a Proxy, whose code must not receive.
       this.isDecoding = true;
@@ -214,6 +229,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   }
 
   skip(messages: number): void {
+    this.#codec.skip?.(this.#view, this.index, messages);
     this.#advance(messages);
   }
 }
@@ -227,8 +243,12 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   /** Where the record taken last begins. */
   #last = 0;
 
-  constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
-    super(endpoint);
+  constructor(
+    endpoint: Endpoint,
+    codec: RecordCodec<Value>,
+    pooled: PooledReceiving | undefined,
+  ) {
+    super(endpoint, pooled);
     this.#codec = codec;
     if (codec.exposesMemory) endpoint.expose();
   }
@@ -267,6 +287,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
     this.index = index + 1 + ((length + recordSlotBytes - 1) >>> 3);
     this.#last = index;
     this.unsettled++;
+    if ((flags & flagPooled) !== 0) this.pooled?.hold(view, index);
     this.isDecoding = true;
     try {
       return this.#codec.decode(view, (index + 1) * recordSlotBytes, length, flags);
@@ -291,7 +312,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
 
   #takeEach(limit: number, keep: (value: Value, index: number) => void): number {
     let taken = 0;
-    while (taken < limit && this.poll() > 0) {
+    while (taken < limit && this.poll(limit - taken) > 0) {
       let value: Value;
       try {
         value = this.take();
@@ -303,6 +324,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
         // What was taken before is not lost: the next call meets the one that cannot be decoded.
         this.index = this.#last;
         this.unsettled--;
+        this.pooled?.letGo(this.#last);
         break;
       }
       keep(value, taken++);
@@ -319,7 +341,12 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
       if (((view.u32[index * 2 + 1] as number) & flagPadding) !== 0) break;
       const length = this.#payloadBytes(view, index);
       const offset = (index + 1) * recordSlotBytes;
-      payloads.push(view.u8.subarray(offset, offset + length));
+      const isPooled = ((view.u32[index * 2 + 1] as number) & flagPooled) !== 0;
+      payloads.push(
+        isPooled && this.pooled !== undefined
+          ? this.pooled.payload(view, offset, length)
+          : view.u8.subarray(offset, offset + length),
+      );
       index += 1 + ((length + recordSlotBytes - 1) >>> 3);
     }
     return { view: payloads, messages: payloads.length };
@@ -328,6 +355,9 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   skip(messages: number): void {
     const view = this.#view as RecordView;
     for (let count = 0; count < messages; count++) {
+      if (((view.u32[this.index * 2 + 1] as number) & flagPooled) !== 0) {
+        this.pooled?.hold(view, this.index);
+      }
       this.index += 1 + ((this.#payloadBytes(view, this.index) + recordSlotBytes - 1) >>> 3);
       this.unsettled++;
     }
@@ -335,12 +365,23 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   }
 }
 
-/** The consumer that a codec calls for. */
+/** The consumer that a codec calls for, and the pool of the endpoint's channel, if it has one. */
 export function consumerOf<Value, Batch>(
   endpoint: Endpoint,
   codec: Codec<Value, Batch>,
+  link: PoolLink | undefined,
 ): FixedConsumer<Value, Batch> | RecordConsumer<Value> {
-  return codec.kind === "fixed"
-    ? new FixedConsumer(endpoint, codec)
-    : new RecordConsumer(endpoint, codec);
+  if (link === undefined) {
+    return codec.kind === "fixed"
+      ? new FixedConsumer(endpoint, codec)
+      : new RecordConsumer(endpoint, codec, undefined);
+  }
+  const port = openAttachedPort(endpoint, link);
+  endpoint.onClose(() => port.release());
+  if (codec.kind === "fixed") {
+    const bound = isSlabCodec(codec) ? slabCodecOfReceiver(port) : codec;
+    return new FixedConsumer(endpoint, bound as FixedCodec<Value, Batch>);
+  }
+  const pooled = new PooledReceiving(port);
+  return new RecordConsumer(endpoint, pooled.codec(codec), pooled);
 }

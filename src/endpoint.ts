@@ -17,7 +17,11 @@ export interface EndpointInfo {
   readonly slotBytes: number;
   readonly capacity: number;
   readonly maxSenders: number;
-  readonly ring: number;
+  readonly maxReceivers: number;
+  /** A sender's ring; a receiver's place among the receivers. */
+  readonly index: number;
+  /** A `Kind`. */
+  readonly kind: number;
 }
 
 /** Opens an endpoint of the channel that has these bells: `call` fills the info. */
@@ -40,7 +44,9 @@ export function openInfo(
     slotBytes: words[2] as number,
     capacity: words[3] as number,
     maxSenders: words[4] as number,
-    ring: words[5] as number,
+    maxReceivers: words[5] as number,
+    index: words[6] as number,
+    kind: words[7] as number,
   };
 }
 
@@ -58,6 +64,7 @@ export class Endpoint {
   /** A view of the ring mapped last; its length tells whether the ring is still mapped. */
   #probe: Uint8Array | undefined;
   #isExposed = false;
+  readonly #onClose: (() => void)[] = [];
 
   constructor(info: EndpointInfo, bells: Bells) {
     this.#native = native();
@@ -77,10 +84,21 @@ export class Endpoint {
   mapRing(ring: number): ArrayBuffer {
     const place = new BigUint64Array(2);
     check(this.symbols.millrace_endpoint_ring(this.handle, ring, place), "map a ring");
-    const memory = this.#native.mapMemory(place[0] as bigint, Number(place[1]));
-    this.#memories.push(memory);
+    const memory = this.mapKept(place[0] as bigint, Number(place[1]));
     this.#probe = new Uint8Array(memory);
     return memory;
+  }
+
+  /** Maps native memory until the endpoint closes. */
+  mapKept(address: bigint, bytes: number): ArrayBuffer {
+    const memory = this.#native.mapMemory(address, bytes);
+    this.#memories.push(memory);
+    return memory;
+  }
+
+  /** Has `close` called when this endpoint has closed. */
+  onClose(close: () => void): void {
+    this.#onClose.push(close);
   }
 
   /**
@@ -119,7 +137,8 @@ export class Endpoint {
       if (!detach(memory)) this.symbols.millrace_endpoint_quarantine(handle);
     }
     const answer = this.symbols.millrace_endpoint_close(handle);
-    if (answer > 0) this.bells.ring(answer, this.info.ring);
+    if (answer > 0) this.bells.ring(answer, this.info.index);
+    for (const close of this.#onClose.splice(0)) close();
   }
 }
 

@@ -52,13 +52,16 @@ export class TicketError extends MillraceError {
   override name = "TicketError";
 }
 
-/** There is a receiver already, or was one: an mpsc channel has one in its life (`"RECEIVER_TAKEN"`). */
+/**
+ * There is a receiver already, or was one: an mpsc or spsc channel has one in its life
+ * (`"RECEIVER_TAKEN"`).
+ */
 export class ReceiverTakenError extends MillraceError {
   /** The name of the class. */
   override name = "ReceiverTakenError";
 }
 
-/** More senders than `maxSenders`, or more endpoints than a process may have. */
+/** More senders than `maxSenders`, more receivers than `maxReceivers`, or more endpoints than a process may have. */
 export class TooManyError extends MillraceError {
   /** The name of the class. */
   override name = "TooManyError";
@@ -100,4 +103,25 @@ export class CorruptSegmentError extends MillraceError {
 export class LayoutError extends MillraceError {
   /** The name of the class. */
   override name = "LayoutError";
+}
+
+/**
+ * A slab of a buffer pool could not be used. `code` says why: `"SLAB_STALE"` (it has been freed, sent
+ * or received since: freeing twice, using what was sent), `"SLAB_FOREIGN"` (of another pool),
+ * `"SLAB_NOT_OWNED"` (another thread's, or on its way to a receiver).
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { pool, SlabError } from "millrace";
+ *
+ * using slabs = pool({ slab: 1 << 16, count: 4 });
+ * const slab = slabs.tryAlloc();
+ * slab?.free();
+ * assert.throws(() => slab?.free(), SlabError);
+ * ```
+ */
+export class SlabError extends MillraceError {
+  /** The name of the class. */
+  override name = "SlabError";
 }

@@ -40,7 +40,7 @@ export type ScalarName =
 
 /** A layout as plain data, as it travels in a ticket. */
 export type LayoutSpec =
-  | { readonly kind: ScalarName | "bytes" | "utf8" | "json" }
+  | { readonly kind: ScalarName | "bytes" | "utf8" | "json" | "slab" }
   | { readonly kind: "struct"; readonly fields: readonly (readonly [string, LayoutSpec])[] }
   | { readonly kind: "custom"; readonly name: string };
 

@@ -9,6 +9,7 @@ import { LayoutError } from "./errors.ts";
 import { defineLayout, describe, type Layout, type LayoutSpec, type ScalarName } from "./layout.ts";
 import { bytes, json, utf8 } from "./record.ts";
 import { scalars } from "./scalar.ts";
+import { slabLayout } from "./slab_layout.ts";
 import { checkStructSpec, structCodec } from "./struct.ts";
 
 /** The layout of a spec that came with a ticket. */
@@ -20,6 +21,8 @@ export function layoutOf(spec: LayoutSpec): Layout<unknown, unknown> {
       return utf8 as Layout<unknown, unknown>;
     case "json":
       return json as Layout<unknown, unknown>;
+    case "slab":
+      return slabLayout as Layout<unknown, unknown>;
     case "struct":
       checkStructSpec(spec);
       return defineLayout(spec, structCodec(spec)) as Layout<unknown, unknown>;

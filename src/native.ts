@@ -12,6 +12,7 @@ import {
   MillraceError,
   OutOfMemoryError,
   ReceiverTakenError,
+  SlabError,
   TicketError,
   TooManyError,
   WrongThreadError,
@@ -22,6 +23,17 @@ let loaded: Native | undefined;
 /** The native library. The first call finds and opens it. */
 export function native(): Native {
   return loaded ??= loadLibrary();
+}
+
+/**
+ * The file of the native library this module uses: what native code that works with it must link or
+ * open, for there is one table of endpoints a library. Loads it if need be.
+ *
+ * @throws {LibraryError} If the native library cannot be found or used.
+ * @throws {UnsupportedPlatformError} On a platform without it.
+ */
+export function libraryPath(): string {
+  return native().path;
 }
 
 /** The error a negative answer stands for. `action` completes "Cannot …". */
@@ -46,10 +58,12 @@ export function errorOf(status: number, action: string): Error {
       return new ChannelClosedError("CHANNEL_CLOSED", cannot + "the channel is closed");
     case Status.tooManySenders:
       return new TooManyError("TOO_MANY_SENDERS", cannot + "maxSenders are open already");
+    case Status.tooManyReceivers:
+      return new TooManyError("TOO_MANY_RECEIVERS", cannot + "maxReceivers are open already");
     case Status.receiverTaken:
       return new ReceiverTakenError(
         "RECEIVER_TAKEN",
-        cannot + "an mpsc channel has one receiver, and this one has had it",
+        cannot + "such a channel has one receiver, and this one has had it",
       );
     case Status.ticketForeign:
       return new TicketError("TICKET_FOREIGN", cannot + "another process issued this ticket");
@@ -63,6 +77,18 @@ export function errorOf(status: number, action: string): Error {
       return new TicketError(
         "TICKET_ROLE",
         cannot + "this ticket is for the other kind of endpoint",
+      );
+    case Status.slabStale:
+      return new SlabError(
+        "SLAB_STALE",
+        cannot + "the slab has been freed, sent or received since",
+      );
+    case Status.slabForeign:
+      return new SlabError("SLAB_FOREIGN", cannot + "the slab is of another pool");
+    case Status.slabNotOwned:
+      return new SlabError(
+        "SLAB_NOT_OWNED",
+        cannot + "the slab is another thread's, or on its way to a receiver",
       );
     case Status.corrupt:
       return new CorruptSegmentError(

@@ -6,12 +6,24 @@
  */
 
 import { Status } from "../ffi/abi.ts";
-import type { Codec, FixedCodec, RecordCodec, RecordView, Window } from "./codec.ts";
+import type {
+  Codec,
+  FixedCodec,
+  RecordCodec,
+  RecordView,
+  Staging,
+  StorePlace,
+  Window,
+} from "./codec.ts";
 import { recordSlotBytes } from "./codec.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { describe } from "./layout.ts";
 import { errorOf } from "./native.ts";
+import { openAttachedPort, type PoolLink } from "./pool.ts";
+import { handleBytes, needsSlab, pooledCodecOfSender } from "./pooled.ts";
 import { bindRecords } from "./record.ts";
+import type { SlabPort } from "./slab.ts";
+import { isSlabCodec, slabCodecOfSender } from "./slab_layout.ts";
 
 /**
  * Puts values into a ring. What has been put becomes visible with `publish()`, all at once.
@@ -19,23 +31,49 @@ import { bindRecords } from "./record.ts";
  * Slots `[committed, index)` hold what was put and not yet published; `[index, granted)` are free
  * and contiguous.
  */
-export abstract class Producer<Value> {
+export abstract class Producer<Value> implements StorePlace {
   /** Slots that the last refused put needs. */
   slotsNeeded = 1;
-  /** Counts publications: what was put before one can no longer be taken back. */
+  /**
+   * Counts publications, and reservations, which follow one: what was put before can no longer be
+   * taken back, and the place of the next value has moved.
+   */
   publications = 0;
-  protected index = 0;
+  /** The slot of the next value. */
+  index = 0;
+  /** Below it `store()` needs to look at nothing else; 0 closes that way. */
+  limit = 0;
   protected committed = 0;
   protected granted = 0;
-  /** Below it `store()` needs to look at nothing else; 0 closes that way. */
-  protected limit = 0;
   protected isWriting = false;
   /** Messages in `[committed, index)`; only counted where a message can be many slots. */
   protected messages = 0;
   protected readonly endpoint: Endpoint;
+  /** What changes its owner with the messages, if anything does. */
+  protected readonly staging: Staging<Value> | undefined;
 
-  constructor(endpoint: Endpoint) {
+  constructor(endpoint: Endpoint, staging: Staging<Value> | undefined) {
     this.endpoint = endpoint;
+    this.staging = staging;
+  }
+
+  /** Where the slabs come from that the last refused put waits for; undefined: it waits for room. */
+  get slabsNeeded(): SlabPort | undefined {
+    return undefined;
+  }
+
+  /** Says what is waited for next: so many slots, or a slab. */
+  await(slots: number, _slab: boolean): void {
+    this.slotsNeeded = slots;
+  }
+
+  /** Waits for what the last refused put needs, blocking this thread. */
+  waitNative(strategy: number, timeoutUs: number): void {
+    const { symbols, handle } = this.endpoint;
+    const slabs = this.slabsNeeded?.endpoint;
+    // A close of the channel ends the wait for a slab only at the end of its slice.
+    if (slabs !== undefined) symbols.millrace_pool_wait(slabs.handle, strategy, timeoutUs);
+    else symbols.millrace_sender_wait(handle, this.slotsNeeded, strategy, timeoutUs);
   }
 
   /** Messages put and not yet published. */
@@ -44,7 +82,7 @@ export abstract class Producer<Value> {
   /**
    * Puts a value the shortest way: a check and a store. False: it takes `put()`.
    */
-  abstract store(value: Value): boolean;
+  abstract readonly store: (value: Value) => boolean;
 
   /** Opens the way of `store()` for all but the last of a chunk of so many messages. */
   abstract openChunk(messages: number): void;
@@ -80,7 +118,8 @@ export abstract class Producer<Value> {
     this.messages = 0;
     this.limit = 0;
     this.publications++;
-    if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.ring);
+    if (this.staging !== undefined) this.staging.publish();
+    if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.index);
     return true;
   }
 
@@ -95,6 +134,7 @@ export abstract class Producer<Value> {
   /** Forgets what was put and not published. */
   discard(): void {
     this.index = this.committed;
+    this.staging?.takeBackFrom(this.index);
     this.messages = 0;
     this.limit = 0;
   }
@@ -113,6 +153,7 @@ export abstract class Producer<Value> {
   rollBack({ index, messages, publications }: Checkpoint): void {
     if (publications !== this.publications) return this.discard();
     this.index = index;
+    this.staging?.takeBackFrom(index);
     this.messages = messages;
     this.limit = 0;
   }
@@ -130,6 +171,7 @@ export abstract class Producer<Value> {
       this.index = this.committed = endpoint.mailbox[1] as number;
       this.granted = this.index + answer;
       this.limit = 0;
+      this.publications++;
       return true;
     }
     if (answer < 0 && answer !== Status.channelClosed) throw errorOf(answer, "send");
@@ -147,33 +189,32 @@ export interface Checkpoint {
 
 /** A producer of one slot a value. */
 export class FixedProducer<Value, Batch> extends Producer<Value> {
+  readonly store: (value: Value) => boolean;
   readonly #codec: FixedCodec<Value, Batch>;
   readonly #write: FixedCodec<Value, Batch>["write"];
   readonly #runsUserCode: boolean;
   readonly #view: unknown;
 
-  constructor(endpoint: Endpoint, codec: FixedCodec<Value, Batch>) {
-    super(endpoint);
+  constructor(
+    endpoint: Endpoint,
+    codec: FixedCodec<Value, Batch>,
+    staging: Staging<Value> | undefined,
+  ) {
+    super(endpoint, staging);
     this.#codec = codec;
-    this.#write = codec.write;
     this.#runsUserCode = codec.runsUserCode;
-    this.#view = codec.bind(endpoint.mapRing(endpoint.info.ring));
+    this.#view = codec.bind(endpoint.mapRing(endpoint.info.index));
+    this.#write = codec.write;
+    this.store = codec.bindStore?.(this.#view, this) ??
+      ((value) => this.index < this.limit && this.#putGuarded(value));
   }
 
   get pendingMessages(): number {
     return this.index - this.committed;
   }
 
-  store(value: Value): boolean {
-    const { index } = this;
-    if (index >= this.limit) return false;
-    this.#write(this.#view, index, value);
-    this.index = index + 1;
-    return true;
-  }
-
   openChunk(messages: number): void {
-    if (!this.#runsUserCode) this.limit = Math.min(this.granted, this.committed + messages - 1);
+    this.limit = Math.min(this.granted, this.committed + messages - 1);
   }
 
   put(value: Value): boolean {
@@ -184,7 +225,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     return true;
   }
 
-  #putGuarded(value: Value): boolean {
+  #putGuarded(value: Value): true {
     this.checkNotWriting();
     this.isWriting = true;
     try {
@@ -198,6 +239,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
 
   takeBack(): void {
     this.index--;
+    this.staging?.takeBackFrom(this.index);
     this.limit = 0;
   }
 
@@ -211,6 +253,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
       try {
         this.#codec.writeMany(this.#view, this.index, values, from + put, count);
       } catch (error) {
+        this.staging?.takeBackFrom(this.index);
         // What stands before the run with the bad value is sent; the next call meets it first.
         if (put === 0) throw error;
         break;
@@ -224,6 +267,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   }
 
   pendingValues(): ArrayLike<Value> {
+    if (this.staging?.values !== undefined) return this.staging.values();
     return this.#codec.readMany(
       this.#view,
       this.committed,
@@ -238,6 +282,9 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   /** Up to `count` free slots in place; undefined when there is none. */
   reserveWindow(count: number): Window<Value> | undefined {
     this.checkNotWriting();
+    if (this.staging !== undefined) {
+      throw new TypeError("Cannot reserve: slabs are filled in their pool, and then sent");
+    }
     this.endpoint.expose();
     if (this.index === this.granted && !this.#makeRoom()) return undefined;
     return this.#codec.window(this.#view, this.index, Math.min(count, this.granted - this.index));
@@ -254,14 +301,24 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
 export class RecordProducer<Value> extends Producer<Value> {
   readonly #codec: RecordCodec<Value>;
   readonly #view: RecordView;
+  readonly store: (value: Value) => boolean = () => false;
   readonly #payloadBytesMax: number;
   /** Where the last record begins. */
   #last = 0;
 
-  constructor(endpoint: Endpoint, codec: RecordCodec<Value>) {
-    super(endpoint);
+  readonly #slabs: SlabPort | undefined;
+  #needsSlab = false;
+
+  constructor(
+    endpoint: Endpoint,
+    codec: RecordCodec<Value>,
+    staging: Staging<Value> | undefined,
+    slabs: SlabPort | undefined,
+  ) {
+    super(endpoint, staging);
+    this.#slabs = slabs;
     this.#codec = codec;
-    this.#view = bindRecords(endpoint.mapRing(endpoint.info.ring));
+    this.#view = bindRecords(endpoint.mapRing(endpoint.info.index));
     // A record of half the ring always fits an empty ring, wherever its head is: the padding in
     // front of it is then shorter than itself.
     this.#payloadBytesMax = endpoint.info.capacity * (recordSlotBytes / 2) - recordSlotBytes;
@@ -271,15 +328,21 @@ export class RecordProducer<Value> extends Producer<Value> {
     return this.messages;
   }
 
-  store(): boolean {
-    return false;
+  openChunk(): void {}
+
+  override get slabsNeeded(): SlabPort | undefined {
+    return this.#needsSlab ? this.#slabs : undefined;
   }
 
-  openChunk(): void {}
+  override await(slots: number, slab: boolean): void {
+    this.slotsNeeded = slots;
+    this.#needsSlab = slab;
+  }
 
   put(value: Value): boolean {
     this.checkNotWriting();
     this.isWriting = true;
+    this.#needsSlab = false;
     try {
       return this.#put(value);
     } finally {
@@ -291,18 +354,34 @@ export class RecordProducer<Value> extends Producer<Value> {
     const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
     const offset = this.index * recordSlotBytes + recordSlotBytes;
     const length = this.#codec.encode(this.#view, offset, room, value);
-    if (length < 0) return this.#putWithNewRoom(value, -1 - length);
+    if (length < 0) {
+      if (length === needsSlab) return this.#lacksSlab();
+      return this.#putWithNewRoom(value, -1 - length);
+    }
     this.#finishRecord(length);
     return true;
   }
 
-  #putWithNewRoom(value: Value, payloadBytes: number): boolean {
+  /** There is room for the handle of a slab, and no slab. */
+  #lacksSlab(): false {
+    this.publish();
+    this.#needsSlab = true;
+    this.slotsNeeded = 1;
+    return false;
+  }
+
+  #putWithNewRoom(value: Value, payloadBytes: number, isLast = false): boolean {
     const slots = this.slotsOf(payloadBytes);
     if (!this.publish() || !this.reserve(slots)) return false;
     const room = (this.granted - this.index) * recordSlotBytes - recordSlotBytes;
     const offset = this.index * recordSlotBytes + recordSlotBytes;
     const length = this.#codec.encode(this.#view, offset, room, value);
     if (length < 0) {
+      if (length === needsSlab) return this.#lacksSlab();
+      // There was room for the handle of a slab; the last slab is gone, so the ring must hold it all.
+      if (this.#slabs !== undefined && !isLast) {
+        return this.#putWithNewRoom(value, -1 - length, true);
+      }
       throw new RangeError("Cannot send: encode() gave more bytes the second time it was called");
     }
     this.#finishRecord(length);
@@ -314,10 +393,19 @@ export class RecordProducer<Value> extends Producer<Value> {
     if (payloadBytes > this.#payloadBytesMax) {
       throw new RangeError(
         `Cannot send: a message in this channel has at most ${this.#payloadBytesMax} bytes ` +
-          `(half of the ring, less its header), received one of ${payloadBytes}`,
+          `(half of the ring, less its header)${
+            this.#slabs === undefined ? "" : `, or ${this.#slabs.slabBytes} (a slab)`
+          }, received one of ${payloadBytes}`,
       );
     }
     return 1 + Math.ceil(payloadBytes / recordSlotBytes);
+  }
+
+  /** The slots that a message waits for: of one that only a slab can hold, those of its handle. */
+  slotsToAwait(messageBytes: number): number {
+    const isPooled = this.#slabs !== undefined && messageBytes > this.#payloadBytesMax &&
+      messageBytes <= this.#slabs.slabBytes;
+    return this.slotsOf(isPooled ? handleBytes : messageBytes);
   }
 
   #finishRecord(payloadBytes: number): void {
@@ -333,6 +421,7 @@ export class RecordProducer<Value> extends Producer<Value> {
 
   takeBack(): void {
     this.index = this.#last;
+    this.staging?.takeBackFrom(this.index);
     this.messages--;
   }
 
@@ -379,14 +468,25 @@ export class RecordProducer<Value> extends Producer<Value> {
   }
 }
 
-/** The producer that a codec calls for. */
+/** The producer that a codec calls for, and the pool of the endpoint's channel, if it has one. */
 export function producerOf<Value, Batch>(
   endpoint: Endpoint,
   codec: Codec<Value, Batch>,
+  link: PoolLink | undefined,
 ): FixedProducer<Value, Batch> | RecordProducer<Value> {
-  return codec.kind === "fixed"
-    ? new FixedProducer(endpoint, codec)
-    : new RecordProducer(endpoint, codec);
+  if (codec.kind === "fixed") {
+    if (!isSlabCodec(codec)) return new FixedProducer(endpoint, codec, undefined);
+    const slabs = slabCodecOfSender(endpoint);
+    return new FixedProducer(endpoint, slabs.codec, slabs.staging) as unknown as FixedProducer<
+      Value,
+      Batch
+    >;
+  }
+  if (link === undefined) return new RecordProducer(endpoint, codec, undefined, undefined);
+  const port = openAttachedPort(endpoint, link);
+  endpoint.onClose(() => port.release());
+  const pooled = pooledCodecOfSender(codec, port, endpoint, link.threshold);
+  return new RecordProducer(endpoint, pooled.codec, pooled.staging, port);
 }
 
 /** Checks a count a user gave. */

@@ -10,11 +10,14 @@ import { recordSlotBytes, type WritableBatch } from "./codec.ts";
 import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./consumer.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
+import { type EventFd, makeEventFd } from "./event_fd.ts";
+import { check } from "./native.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
+import type { PoolLink } from "./pool.ts";
 import { checkCount } from "./producer.ts";
 import { readReason } from "./reason.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
-import { readStatistics } from "./statistics.ts";
+import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
@@ -55,15 +58,20 @@ const triesBeforePause = 2;
 /** so many pause instructions: a few messages' time. */
 const pauseHints = 32;
 
+/** What `readable()` and `drain()` claim at a time, where receivers share the rings. */
+const claimInPlace = 1024;
+const claimToDrain = 64;
+
 /** The most values of one batch of {@linkcode Receiver.batches}, unless told otherwise. */
 const batchMax = 4096;
 
 /**
- * Receives the values of a channel. An mpsc channel has one receiver in its life; it belongs to the
- * thread that opened it: to receive in a Worker, post it a ticket
- * ({@linkcode Channel.receiverTicket}) and open that there.
+ * Receives the values of a channel. It belongs to the thread that opened it: to receive in a Worker,
+ * post it a ticket ({@linkcode Channel.receiverTicket}) and open that there.
  *
- * Closing the receiver closes the channel, and its senders get `ChannelClosedError`.
+ * An mpsc or spsc channel has one receiver in its life; the receivers of an spmc or mpmc channel come
+ * and go, and each value goes to one of them. When the last one closes the channel is closed, and its
+ * senders get `ChannelClosedError`.
  *
  * @example
  * ```ts
@@ -94,6 +102,8 @@ export class Receiver<Value, Batch = Value[]>
   readonly #endpoint: Endpoint;
   readonly #consumer: FixedConsumer<Value, Batch> | RecordConsumer<Value>;
   readonly #wait: WaitStrategy;
+  /** How many messages are claimed at once, where receivers share the rings. */
+  readonly #claim: number;
   readonly #waiter: Waiter;
   readonly #pending: PendingReceive<Value>[] = [];
   /** Messages of the last `readable()` that can still be released, */
@@ -105,6 +115,7 @@ export class Receiver<Value, Batch = Value[]>
   #emptyTries = 0;
   #isSettleScheduled = false;
   #run: Run<Value, Batch> | undefined;
+  #eventFd: EventFd | undefined;
 
   /** Made by the library: see {@linkcode Channel.receiver} and {@linkcode Receiver.open}. */
   private constructor(
@@ -112,17 +123,29 @@ export class Receiver<Value, Batch = Value[]>
     layout: Layout<Value, Batch>,
     wait: WaitStrategy,
     pollBudget: PollBudget,
+    claim: number,
+    pool: PoolLink | undefined,
   ) {
     this.#endpoint = endpoint;
-    this.#consumer = consumerOf(endpoint, codecOf(layout));
+    this.#claim = claim;
+    this.#consumer = consumerOf(endpoint, codecOf(layout), pool);
     this.#wait = wait;
     const target: WaitTarget = {
       attempt: () => this.#servePending(),
       arm: () => endpoint.symbols.millrace_receiver_arm(endpoint.handle) === 1,
       disarm: () => void endpoint.symbols.millrace_receiver_disarm(endpoint.handle),
+      giveUp: () => {
+        const bells = endpoint.symbols.millrace_receiver_give_up(endpoint.handle);
+        if (bells > 0) endpoint.bells.ring(bells, 0);
+      },
       orphans: () => endpoint.orphans(),
     };
-    this.#waiter = new Waiter(endpoint.bells.words, Bells.receiver, target, pollBudget);
+    this.#waiter = new Waiter(
+      endpoint.bells.words,
+      Bells.ofReceiver(endpoint.info.index),
+      target,
+      pollBudget,
+    );
   }
 
   /** @ignore Made by the library. */
@@ -131,8 +154,10 @@ export class Receiver<Value, Batch = Value[]>
     layout: Layout<Value, Batch>,
     wait: WaitStrategy,
     pollBudget: PollBudget,
+    claim: number,
+    pool: PoolLink | undefined,
   ): Receiver<Value, Batch> {
-    return buildOn(endpoint, () => new Receiver(endpoint, layout, wait, pollBudget));
+    return buildOn(endpoint, () => new Receiver(endpoint, layout, wait, pollBudget, claim, pool));
   }
 
   /**
@@ -163,7 +188,14 @@ export class Receiver<Value, Batch = Value[]>
       endpoint.close();
       throw new TicketError("TICKET_FORGED", "Cannot open a receiver: the ticket was altered");
     }
-    return Receiver[makeReceiver](endpoint, layout, checked.wait, checked.pollBudget);
+    return Receiver[makeReceiver](
+      endpoint,
+      layout,
+      checked.wait,
+      checked.pollBudget,
+      checked.claim,
+      checked.pool,
+    );
   }
 
   /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */
@@ -175,7 +207,7 @@ export class Receiver<Value, Batch = Value[]>
   /** Values sent and not yet received, over all senders. */
   get size(): number {
     this.#checkOpen();
-    const { sent, received } = readStatistics(this.#endpoint);
+    const { sent, received } = readCounters(this.#endpoint);
     return sent - received - this.#consumer.unsettledMessages;
   }
 
@@ -300,7 +332,7 @@ export class Receiver<Value, Batch = Value[]>
     while (this.#pending.length !== 0) {
       let there: number;
       try {
-        there = consumer.poll();
+        there = consumer.poll(this.#claim);
       } catch (error) {
         for (const entry of this.#pending.splice(0)) entry.reject(error);
         break;
@@ -353,9 +385,9 @@ export class Receiver<Value, Batch = Value[]>
   }
 
   /** Looks what is there, for whoever does not wait: those who do come first. */
-  #poll(): number {
+  #poll(limit = this.#claim): number {
     if (this.#pending.length !== 0 && !this.#servePending()) return 0;
-    return this.#consumer.poll();
+    return this.#consumer.poll(limit);
   }
 
   #checkOpen(): void {
@@ -547,7 +579,7 @@ export class Receiver<Value, Batch = Value[]>
    */
   readable(): Readable<Value, Batch> | undefined {
     this.#checkFree();
-    const there = this.#poll();
+    const there = this.#poll(claimInPlace);
     if (there === ended) this.#end();
     if (there <= 0) return undefined;
     const { view, messages } = this.#consumer.window();
@@ -591,7 +623,7 @@ export class Receiver<Value, Batch = Value[]>
     const consumer = this.#consumer;
     let count = 0;
     try {
-      while (this.#poll() > 0) {
+      while (this.#poll(claimToDrain) > 0) {
         // handle() may close this receiver.
         handle(consumer.take());
         count++;
@@ -646,6 +678,7 @@ export class Receiver<Value, Batch = Value[]>
     const run = new Run<Value, Batch>(
       {
         consumer: this.#consumer,
+        claim: this.#claim,
         endpoint: this.#endpoint,
         ready: (signal) => this.#readyForRun(signal),
         reason: () => readReason(this.#endpoint),
@@ -686,6 +719,32 @@ export class Receiver<Value, Batch = Value[]>
     }, { highWaterMark: 0 });
   }
 
+  /**
+   * An eventfd that becomes readable when a value arrives or the channel ends, for loops that wait with
+   * epoll, io_uring or libuv. Every call gives the same. See {@linkcode EventFd} for the loop.
+   *
+   * @throws {ChannelClosedError} If this receiver has been closed (`"ENDPOINT_CLOSED"`).
+   * @throws {OutOfMemoryError} If the process may open no more descriptors.
+   */
+  eventFd(): EventFd {
+    this.#checkOpen();
+    if (this.#eventFd !== undefined) return this.#eventFd;
+    const { symbols, handle } = this.#endpoint;
+    const fd = check(symbols.millrace_receiver_event_fd(handle), "open an event descriptor");
+    return this.#eventFd = makeEventFd(fd, () => this.#armEventFd());
+  }
+
+  #armEventFd(): boolean {
+    this.#checkFree();
+    if (this.#pending.length !== 0) {
+      throw new TypeError("Cannot arm: a receive is pending on this receiver");
+    }
+    // What was taken and not yet given back would count as there to receive.
+    this.#consumer.settle();
+    const { symbols, handle } = this.#endpoint;
+    return check(symbols.millrace_receiver_arm_event_fd(handle), "arm the event descriptor") === 1;
+  }
+
   /** Lets a pending receive keep the process alive, as it does unless `unref()` was called. */
   ref(): this {
     this.#waiter.setRef(true);
@@ -699,9 +758,10 @@ export class Receiver<Value, Batch = Value[]>
   }
 
   /**
-   * Closes this receiver, and with it the channel: senders get `ChannelClosedError`, receives that
-   * wait reject, what was sent and not received is gone. To drain first, close the channel and
-   * receive until it ends. Idempotent.
+   * Closes this receiver, and with the last one the channel: senders get `ChannelClosedError`,
+   * receives that wait reject, what was sent and not received is gone. To drain first, close the
+   * channel and receive until it ends. What this receiver has claimed and not handed out goes to the
+   * others. Idempotent.
    */
   close(): void {
     if (this.#endpoint.handle === 0) return;
@@ -748,11 +808,13 @@ export function openReceiverOn<Value, Batch>(
   layout: Layout<Value, Batch>,
   wait: WaitStrategy,
   pollBudget: PollBudget,
+  claim: number,
+  pool: PoolLink | undefined,
 ): Receiver<Value, Batch> {
   const info = openInfo(
     "open the receiver",
     bells,
     (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.receiver, info),
   );
-  return Receiver[makeReceiver](new Endpoint(info, bells), layout, wait, pollBudget);
+  return Receiver[makeReceiver](new Endpoint(info, bells), layout, wait, pollBudget, claim, pool);
 }

@@ -36,6 +36,8 @@ export interface RunSummary {
 export interface RunSource<Value, Batch> {
   readonly consumer: Consumer<Value, Batch | Value[]>;
   readonly endpoint: Endpoint;
+  /** How many messages to claim at once, where receivers share the rings. */
+  readonly claim: number;
   /** True when there is something, false when the channel has ended. */
   readonly ready: (signal: AbortSignal) => Promise<boolean>;
   readonly reason: () => ClosingReason | undefined;
@@ -200,12 +202,13 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   async #turn(): Promise<number> {
     const { consumer, endpoint } = this.#source;
     const batch = this.#batch;
+    const claim = batch ?? this.#source.claim;
     const until = performance.now() + this.#budgetMs;
     this.#turns++;
     let there: number;
     let countdown = messagesBetweenClockReads;
     try {
-      while ((there = consumer.poll()) > 0) {
+      while ((there = consumer.poll(claim)) > 0) {
         let message: Value | Batch;
         if (batch === undefined) {
           message = consumer.take();

@@ -23,11 +23,11 @@ interface NumberArrayConstructor<Value, Batch> {
   new (memory: ArrayBuffer | number): Batch & NumberArray<Value>;
 }
 
-/** How the elements of a scalar layout are checked before they are stored. */
+/** What the elements of a scalar layout can be. */
 interface Range {
   /** Completes "expected …". */
   readonly expected: string;
-  isInside(value: unknown): boolean;
+  fits(value: unknown): boolean;
 }
 
 function rejected(name: ScalarName, range: Range, value: unknown): Error {
@@ -38,10 +38,16 @@ function rejected(name: ScalarName, range: Range, value: unknown): Error {
 
 /** The codec of one scalar. Its `write` stays a check and a store once the compiler inlined it. */
 function scalarCodec<Value, Batch extends object>(
+  name: ScalarName,
   Elements: NumberArrayConstructor<Value, Batch>,
-  write: (view: NumberArray<Value>, slot: number, value: Value) => void,
 ): FixedCodec<Value, Batch, Batch & NumberArray<Value>> {
   type View = Batch & NumberArray<Value>;
+  const range = ranges[name];
+  const { fits } = range;
+  const write = (view: View, slot: number, value: Value) => {
+    if (!fits(value)) throw rejected(name, range, value);
+    view[slot] = value;
+  };
   return {
     kind: "fixed",
     slotBytes: Elements.BYTES_PER_ELEMENT,
@@ -49,6 +55,15 @@ function scalarCodec<Value, Batch extends object>(
     runsUserCode: false,
     bind: (memory) => new Elements(memory),
     write,
+    bindStore: (view, place) => (value) => {
+      const { index } = place;
+      if (index < place.limit && fits(value)) {
+        view[index] = value;
+        place.index = index + 1;
+        return true;
+      }
+      return false;
+    },
     read: (view, slot) => view[slot] as Value,
     writeMany(view, slot, values, from, count) {
       // The same element type needs no check of each value, and is one copy.
@@ -86,34 +101,44 @@ function scalarCodec<Value, Batch extends object>(
   };
 }
 
-function integers(least: number, greatest: number): Range {
-  return {
-    expected: `an integer from ${least} to ${greatest}`,
-    isInside: (value) =>
-      Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest,
-  };
+type Fits = (value: unknown) => boolean;
+
+function integers(least: number, greatest: number, fits: Fits): Range {
+  return { expected: `an integer from ${least} to ${greatest}`, fits };
 }
 
 function bigints(least: bigint, greatest: bigint): Range {
   return {
     expected: `a bigint from ${least}n to ${greatest}n`,
-    isInside: (value) => typeof value === "bigint" && value >= least && value <= greatest,
+    fits: (value) => typeof value === "bigint" && value >= least && value <= greatest,
   };
 }
 
 const ranges = {
-  u8: integers(0, 0xff),
-  i8: integers(-0x80, 0x7f),
-  u16: integers(0, 0xffff),
-  i16: integers(-0x8000, 0x7fff),
-  u32: integers(0, 0xffff_ffff),
-  i32: integers(-0x8000_0000, 0x7fff_ffff),
+  u8: integers(0, 0xff, (value) => typeof value === "number" && (value & 0xff) === value),
+  i8: integers(
+    -0x80,
+    0x7f,
+    (value) => typeof value === "number" && ((value << 24) >> 24) === value,
+  ),
+  u16: integers(0, 0xffff, (value) => typeof value === "number" && (value & 0xffff) === value),
+  i16: integers(
+    -0x8000,
+    0x7fff,
+    (value) => typeof value === "number" && ((value << 16) >> 16) === value,
+  ),
+  u32: integers(0, 0xffff_ffff, (value) => typeof value === "number" && (value >>> 0) === value),
+  i32: integers(
+    -0x8000_0000,
+    0x7fff_ffff,
+    (value) => typeof value === "number" && (value | 0) === value,
+  ),
   f32: {
     expected: "a number that a 32-bit float can hold",
-    isInside: (value) =>
+    fits: (value) =>
       typeof value === "number" && (!Number.isFinite(value) || Number.isFinite(Math.fround(value))),
   },
-  f64: { expected: "a number", isInside: (value) => typeof value === "number" },
+  f64: { expected: "a number", fits: (value) => typeof value === "number" },
   u64: bigints(0n, 2n ** 64n - 1n),
   i64: bigints(-(2n ** 63n), 2n ** 63n - 1n),
 } satisfies Record<ScalarName, Range>;
@@ -121,40 +146,21 @@ const ranges = {
 function define<Value, Batch extends object>(
   name: ScalarName,
   Elements: NumberArrayConstructor<Value, Batch>,
-  write: (view: NumberArray<Value>, slot: number, value: Value) => void,
 ): Layout<Value, Batch> {
-  return defineLayout({ kind: name }, scalarCodec(Elements, write));
+  return defineLayout({ kind: name }, scalarCodec(name, Elements));
 }
 
 /** Unsigned 8-bit integers. */
-export const u8: Layout<number, Uint8Array> = define("u8", Uint8Array, (view, slot, value) => {
-  if (typeof value !== "number" || (value & 0xff) !== value) throw rejected("u8", ranges.u8, value);
-  view[slot] = value;
-});
+export const u8: Layout<number, Uint8Array> = define("u8", Uint8Array);
 
 /** Signed 8-bit integers. */
-export const i8: Layout<number, Int8Array> = define("i8", Int8Array, (view, slot, value) => {
-  if (typeof value !== "number" || ((value << 24) >> 24) !== value) {
-    throw rejected("i8", ranges.i8, value);
-  }
-  view[slot] = value;
-});
+export const i8: Layout<number, Int8Array> = define("i8", Int8Array);
 
 /** Unsigned 16-bit integers. */
-export const u16: Layout<number, Uint16Array> = define("u16", Uint16Array, (view, slot, value) => {
-  if (typeof value !== "number" || (value & 0xffff) !== value) {
-    throw rejected("u16", ranges.u16, value);
-  }
-  view[slot] = value;
-});
+export const u16: Layout<number, Uint16Array> = define("u16", Uint16Array);
 
 /** Signed 16-bit integers. */
-export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, slot, value) => {
-  if (typeof value !== "number" || ((value << 16) >> 16) !== value) {
-    throw rejected("i16", ranges.i16, value);
-  }
-  view[slot] = value;
-});
+export const i16: Layout<number, Int16Array> = define("i16", Int16Array);
 
 /**
  * Unsigned 32-bit integers.
@@ -172,58 +178,22 @@ export const i16: Layout<number, Int16Array> = define("i16", Int16Array, (view, 
  * assert(batch.join() === "1,2,3");
  * ```
  */
-export const u32: Layout<number, Uint32Array> = define("u32", Uint32Array, (view, slot, value) => {
-  if (typeof value !== "number" || (value >>> 0) !== value) {
-    throw rejected("u32", ranges.u32, value);
-  }
-  view[slot] = value;
-});
+export const u32: Layout<number, Uint32Array> = define("u32", Uint32Array);
 
 /** Signed 32-bit integers. */
-export const i32: Layout<number, Int32Array> = define("i32", Int32Array, (view, slot, value) => {
-  if (typeof value !== "number" || (value | 0) !== value) throw rejected("i32", ranges.i32, value);
-  view[slot] = value;
-});
+export const i32: Layout<number, Int32Array> = define("i32", Int32Array);
 
 /** 32-bit floats: a number is rounded to the nearest one; one beyond their range is refused. */
-export const f32: Layout<number, Float32Array> = define(
-  "f32",
-  Float32Array,
-  (view, slot, value) => {
-    if (!ranges.f32.isInside(value)) throw rejected("f32", ranges.f32, value);
-    view[slot] = value;
-  },
-);
+export const f32: Layout<number, Float32Array> = define("f32", Float32Array);
 
 /** 64-bit floats: every JavaScript number. */
-export const f64: Layout<number, Float64Array> = define(
-  "f64",
-  Float64Array,
-  (view, slot, value) => {
-    if (typeof value !== "number") throw rejected("f64", ranges.f64, value);
-    view[slot] = value;
-  },
-);
+export const f64: Layout<number, Float64Array> = define("f64", Float64Array);
 
 /** Unsigned 64-bit integers, as bigint. */
-export const u64: Layout<bigint, BigUint64Array> = define(
-  "u64",
-  BigUint64Array,
-  (view, slot, value) => {
-    if (!ranges.u64.isInside(value)) throw rejected("u64", ranges.u64, value);
-    view[slot] = value;
-  },
-);
+export const u64: Layout<bigint, BigUint64Array> = define("u64", BigUint64Array);
 
 /** Signed 64-bit integers, as bigint. */
-export const i64: Layout<bigint, BigInt64Array> = define(
-  "i64",
-  BigInt64Array,
-  (view, slot, value) => {
-    if (!ranges.i64.isInside(value)) throw rejected("i64", ranges.i64, value);
-    view[slot] = value;
-  },
-);
+export const i64: Layout<bigint, BigInt64Array> = define("i64", BigInt64Array);
 
 /** Every scalar layout by its name. */
 export const scalars: Record<ScalarName, Layout<number, object> | Layout<bigint, object>> = {
@@ -241,5 +211,5 @@ export const scalars: Record<ScalarName, Layout<number, object> | Layout<bigint,
 
 /** Whether `value` may be sent as the scalar `name`; throws what is wrong with it. */
 export function checkScalar(name: ScalarName, value: unknown): void {
-  if (!ranges[name].isInside(value)) throw rejected(name, ranges[name], value);
+  if (!ranges[name].fits(value)) throw rejected(name, ranges[name], value);
 }

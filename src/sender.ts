@@ -17,8 +17,11 @@ import {
   producerOf,
   type RecordProducer,
 } from "./producer.ts";
+import type { PoolLink } from "./pool.ts";
+import { SenderWaiter } from "./sender_waiter.ts";
+import type { SlabPort } from "./slab.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
-import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
+import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import { Writer, type WriterOptions } from "./writer.ts";
 
@@ -32,8 +35,10 @@ interface PendingSend<Value> {
   /** False: it waits for room only, and sends nothing. */
   readonly hasValue: boolean;
   readonly value: Value | undefined;
-  /** How many slots it waits for, when it sends nothing. */
+  /** How many slots it waits for, when it sends nothing, */
   readonly slots: number;
+  /** or for a slab of which pool. */
+  readonly slabs?: SlabPort;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -72,7 +77,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   readonly #endpoint: Endpoint;
   readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
   readonly #wait: WaitStrategy;
-  readonly #waiter: Waiter;
+  readonly #waiter: SenderWaiter;
   readonly #pending: PendingSend<Value>[] = [];
   /** What the last reserve() gave, and where the producer stood then. */
   #reserved: { readonly length: number; readonly at: Checkpoint } | undefined;
@@ -83,23 +88,17 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     layout: Layout<Value, Batch>,
     wait: WaitStrategy,
     pollBudget: PollBudget,
+    pool: PoolLink | undefined,
   ) {
     this.#endpoint = endpoint;
-    this.#producer = producerOf(endpoint, codecOf(layout));
+    this.#producer = producerOf(endpoint, codecOf(layout), pool);
     this.#wait = wait;
-    const target: WaitTarget = {
+    this.#waiter = new SenderWaiter(endpoint, {
       attempt: () => this.#sendPending(),
-      arm: () =>
-        endpoint.symbols.millrace_sender_arm(endpoint.handle, this.#producer.slotsNeeded) === 1,
-      disarm: () => void endpoint.symbols.millrace_sender_disarm(endpoint.handle),
-      orphans: () => endpoint.orphans(),
-    };
-    this.#waiter = new Waiter(
-      endpoint.bells.words,
-      Bells.ofSender(endpoint.info.ring),
-      target,
-      pollBudget,
-    );
+      slotsNeeded: () => this.#producer.slotsNeeded,
+      slabsNeeded: () => this.#producer.slabsNeeded,
+      isPending: () => this.#pending.length !== 0,
+    }, pollBudget);
   }
 
   /** @ignore Made by the library. */
@@ -108,8 +107,9 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     layout: Layout<Value, Batch>,
     wait: WaitStrategy,
     pollBudget: PollBudget,
+    pool: PoolLink | undefined,
   ): Sender<Value, Batch> {
-    return buildOn(endpoint, () => new Sender(endpoint, layout, wait, pollBudget));
+    return buildOn(endpoint, () => new Sender(endpoint, layout, wait, pollBudget, pool));
   }
 
   /**
@@ -139,7 +139,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       endpoint.close();
       throw new TicketError("TICKET_FORGED", "Cannot open a sender: the ticket was altered");
     }
-    return Sender[makeSender](endpoint, layout, checked.wait, checked.pollBudget);
+    return Sender[makeSender](
+      endpoint,
+      layout,
+      checked.wait,
+      checked.pollBudget,
+      checked.pool,
+    );
   }
 
   /** The most values (bytes, for layouts of variable length) this sender's ring holds. */
@@ -217,9 +223,10 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     try {
       if (this.#endpoint.handle === 0) throw this.#closedError();
       const producer = this.#producer;
+      producer.await(1, false);
       const slots = producer instanceof FixedProducer
         ? 1
-        : producer.slotsOf(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
+        : producer.slotsToAwait(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
       return this.#readyFor(slots, options);
     } catch (error) {
       return Promise.reject(error);
@@ -229,19 +236,19 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   /** Resolves when there is room for a message of so many slots. */
   #readyFor(slots: number, options: SendOptions | undefined): Promise<void> {
     if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
-    if (this.#pending.length === 0 && this.#hasRoom(slots)) return resolved;
-    return this.#enqueue({ hasValue: false, value: undefined, slots }, options?.signal);
+    // What was refused last may have had room, and no slab.
+    const slabs = this.#producer.slabsNeeded;
+    if (this.#pending.length === 0 && this.#isReady(slots, slabs)) return resolved;
+    return this.#enqueue({ hasValue: false, value: undefined, slots, slabs }, options?.signal);
   }
 
   #enqueue(
-    { hasValue, value, slots }: Pick<PendingSend<Value>, "hasValue" | "value" | "slots">,
+    { hasValue, value, slots, slabs }: Omit<PendingSend<Value>, "resolve" | "reject">,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const entry: PendingSend<Value> = { hasValue, value, slots, resolve, reject };
-    this.#pending.push(entry);
-    this.#producer.closeChunk();
+    const entry: PendingSend<Value> = { hasValue, value, slots, slabs, resolve, reject };
     if (signal !== undefined) {
       const onAbort = () => {
         const index = this.#pending.indexOf(entry);
@@ -252,10 +259,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
         else if (index === 0) this.#waiter.resume();
         reject(signal.reason);
       };
+      // Before the entry waits: if it throws, nothing must be sent.
       signal.addEventListener("abort", onAbort, { once: true });
       const unlisten = () => signal.removeEventListener("abort", onAbort);
       promise.then(unlisten, unlisten);
     }
+    this.#pending.push(entry);
+    this.#producer.closeChunk();
     this.#waiter.start();
     return promise;
   }
@@ -281,7 +291,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       if (this.#endpoint.handle === 0) return { error: this.#closedErrorOf(entry) };
       const isThere = entry.hasValue
         ? this.#producer.put(entry.value as Value) && this.#publishOne()
-        : this.#hasRoom(entry.slots);
+        : this.#isReady(entry.slots, entry.slabs);
       if (isThere) return "sent";
       return this.closed ? { error: this.#closedErrorOf(entry) } : "full";
     } catch (error) {
@@ -289,9 +299,11 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     }
   }
 
-  #hasRoom(slots: number): boolean {
+  /** Whether there is a free slab, if that is what is waited for; else room. */
+  #isReady(slots: number, slabs: SlabPort | undefined): boolean {
     const { handle, symbols } = this.#endpoint;
-    this.#producer.slotsNeeded = slots;
+    this.#producer.await(slots, slabs !== undefined);
+    if (slabs !== undefined) return !this.closed && slabs.hasFree();
     return !this.closed && symbols.millrace_sender_wait(handle, slots, 0, 0) === 1;
   }
 
@@ -325,10 +337,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   #block(options: WaitOptions | undefined, action: string, attempt: () => boolean): void {
-    const { symbols } = this.#endpoint;
     waitBlocking(options, this.#wait, action, attempt, (strategy, timeoutUs) => {
-      const { handle } = this.#endpoint;
-      symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
+      this.#producer.waitNative(strategy, timeoutUs);
       this.#waiter.resume();
     });
   }
@@ -586,11 +596,12 @@ export function openSenderOn<Value, Batch>(
   layout: Layout<Value, Batch>,
   wait: WaitStrategy,
   pollBudget: PollBudget,
+  pool: PoolLink | undefined,
 ): Sender<Value, Batch> {
   const info = openInfo(
     "open a sender",
     bells,
     (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.sender, info),
   );
-  return Sender[makeSender](new Endpoint(info, bells), layout, wait, pollBudget);
+  return Sender[makeSender](new Endpoint(info, bells), layout, wait, pollBudget, pool);
 }

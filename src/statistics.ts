@@ -8,48 +8,156 @@ import { StructBytes } from "../ffi/abi.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { check } from "./native.ts";
 
-/** Counters of a channel, over all its rings; read one after the other, not at one instant. */
+/**
+ * Counters of a channel since it was created, over all its rings; read one after the other, not at
+ * one instant.
+ */
 export interface Statistics {
-  /** Messages sent since the channel was created. */
+  /** Messages sent. */
   readonly sent: number;
-  /** Messages received. */
+  /** Messages received, and given back by the receiver. */
   readonly received: number;
   /** Messages sent and not yet received. */
   readonly size: number;
+  /**
+   * Bytes of the ring that the messages sent took: the bytes of a value for fixed layouts; for
+   * layouts of variable length the payload, filled up to a multiple of 8, and 8 bytes in front of it.
+   * Of a message that went through a pool only what stands for it in the ring.
+   */
+  readonly bytesSent: number;
+  /** Bytes received, counted in the same way. */
+  readonly bytesReceived: number;
   /** Slots in use: values, or 8-byte slots for layouts of variable length. */
   readonly slotsUsed: number;
+  /**
+   * The most slots of one ring that were seen in use: by a receiver whenever it looks for messages,
+   * by a sender whenever it looks for room. Never more than there were; a ring that was found full is
+   * never missed, a peak that both looked past is.
+   */
+  readonly highWater: number;
   /** Batches published: native commits. */
   readonly commits: number;
   /** Batches given back: native releases. */
   readonly releases: number;
+  /** The most messages published at once. */
+  readonly largestBatch: number;
   /** How often a sender found its ring full. */
   readonly timesFull: number;
-  /** How often a sender went to sleep for want of room. */
+  /**
+   * How often a sender went to sleep for want of room. A call that blocks looks up five times a
+   * second, and each time counts.
+   */
   readonly timesSlept: number;
+  /** How often a receiver went to sleep for want of messages, counted in the same way. */
+  readonly receiverTimesSlept: number;
+  /** How often somebody woke a sender that slept: a receiver that made room, or a close. */
+  readonly senderWakeUps: number;
+  /** How often somebody woke a receiver that slept: a sender, or a close. */
+  readonly receiverWakeUps: number;
+  /** Wake-ups of senders and receivers together. What does not sleep is not woken. */
+  readonly wakeUps: number;
+  /**
+   * Messages that a receiver had claimed when its thread died, and that were offered to the others
+   * again. Always 0 for the kinds with one receiver.
+   */
+  readonly redelivered: number;
   /** Senders open now. */
   readonly senders: number;
+  /** Receivers open now. */
+  readonly receivers: number;
   /** Senders open, and tickets for senders that have not been used. */
   readonly senderReferences: number;
-  /** Tickets for the receiver that have not been used. */
+  /** Tickets for receivers that have not been used. */
   readonly receiverTickets: number;
-  /** Whether the receiver has not been opened, is open, or is gone. */
+  /** Whether a receiver has not been opened yet, is open, or is gone. */
   readonly receiver: "none" | "open" | "gone";
   /** Why the channel is closed; `"open"` when it is not. */
   readonly closed: "open" | "closed" | "senders gone" | "receiver gone";
   /** Whether nothing is left to receive, or nobody to receive it. */
   readonly drained: boolean;
+  /** The rings that have a sender, or hold what a sender that is gone has left. */
+  readonly rings: readonly RingStatistics[];
+  /** How long messages took, if the channel was created with `{ latency: true }`. */
+  readonly latency: LatencyStatistics | undefined;
 }
+
+/**
+ * How long messages lay in the channel: from the commit that sent them until the receiver gave them
+ * back, which it does when it stops taking values, and every 64 messages while it goes on. Times are
+ * in microseconds.
+ *
+ * The quantiles come from a histogram with buckets at most 1/128 of their values wide: each is at most
+ * 0.8 % above the true one, and never below. Times are taken to the nanosecond; from 73 minutes on
+ * only the maximum tells them apart.
+ */
+export interface LatencyStatistics {
+  /** Half of the messages took at most this long. */
+  readonly p50: number;
+  /** 90 % of them took at most this long. */
+  readonly p90: number;
+  /** 99 % of them. */
+  readonly p99: number;
+  /** 99.9 % of them. */
+  readonly p999: number;
+  /** The longest, exactly. */
+  readonly max: number;
+  /** The mean, exactly. */
+  readonly mean: number;
+  /** Messages measured: those received. All times are 0 if there are none. */
+  readonly count: number;
+}
+
+/** One ring of a channel. Its counters go on when another sender gets the ring. */
+export interface RingStatistics {
+  /** The number of the ring. */
+  readonly ring: number;
+  /** Messages sent through it. */
+  readonly sent: number;
+  /** Messages received from it. */
+  readonly received: number;
+  /** Messages in it. */
+  readonly size: number;
+  /** Slots in use. */
+  readonly used: number;
+  /** The most slots that were seen in use: see {@linkcode Statistics.highWater}. */
+  readonly highWater: number;
+  /** How often its sender found it full. */
+  readonly timesFull: number;
+  /** How often its sender went to sleep for want of room. */
+  readonly timesSlept: number;
+}
+
+/** What is counted over all rings, without a look at the single ones. */
+export type Counters = Omit<Statistics, "rings" | "latency">;
 
 const closeStates = ["open", "closed", "senders gone", "receiver gone"] as const;
 const receiverStates = ["none", "open", "gone"] as const;
 
 /** Reads the counters of the endpoint's channel. */
+export function readCounters(endpoint: Endpoint): Counters {
+  return countersOf(readWords(endpoint));
+}
+
+/** Reads the counters of the endpoint's channel, and those of its rings. */
 export function readStatistics(endpoint: Endpoint): Statistics {
+  const words = readWords(endpoint);
+  return {
+    ...countersOf(words),
+    rings: readRings(endpoint, words[22] as number),
+    latency: readLatency(endpoint),
+  };
+}
+
+function readWords(endpoint: Endpoint): number[] {
   const words = new BigUint64Array(StructBytes.statistics / 8);
   check(
     endpoint.symbols.millrace_endpoint_statistics(endpoint.handle, words),
     "read the statistics of a channel",
   );
+  return Array.from(words, Number);
+}
+
+function countersOf(words: readonly number[]): Counters {
   const [
     sent = 0,
     received = 0,
@@ -64,22 +172,82 @@ export function readStatistics(endpoint: Endpoint): Statistics {
     drained = 0,
     senderReferences = 0,
     receiverTickets = 0,
-  ] = Array.from(words, Number);
+    bytesSent = 0,
+    bytesReceived = 0,
+    largestBatch = 0,
+    highWater = 0,
+    receiverTimesSlept = 0,
+    senderWakeUps = 0,
+    receiverWakeUps = 0,
+    redelivered = 0,
+    receivers = 0,
+  ] = words;
   return {
     sent,
     received,
     // The receiver may have moved on between the two counts.
     size: Math.max(0, sent - received),
+    bytesSent,
+    bytesReceived,
     slotsUsed,
+    highWater,
     commits,
     releases,
+    largestBatch,
     timesFull,
     timesSlept,
+    receiverTimesSlept,
+    senderWakeUps,
+    receiverWakeUps,
+    wakeUps: senderWakeUps + receiverWakeUps,
+    redelivered,
     senders,
+    receivers,
     senderReferences,
     receiverTickets,
     receiver: receiverStates[receiverState] ?? "gone",
     closed: closeStates[closeState] ?? "closed",
     drained: drained !== 0,
   };
+}
+
+const ringWords = StructBytes.ringStatistics / 8;
+
+function readRings(endpoint: Endpoint, ringsMax: number): RingStatistics[] {
+  // Never of no length: Bun gives those no address.
+  const words = new BigUint64Array(Math.max(1, ringsMax) * ringWords);
+  const count = check(
+    endpoint.symbols.millrace_endpoint_rings(endpoint.handle, words, ringsMax),
+    "read the statistics of the rings",
+  );
+  return Array.from({ length: count }, (_, index) => {
+    const [
+      ring = 0,
+      sent = 0,
+      received = 0,
+      used = 0,
+      highWater = 0,
+      timesFull = 0,
+      timesSlept = 0,
+    ] = Array.from(words.subarray(index * ringWords, (index + 1) * ringWords), Number);
+    const size = Math.max(0, sent - received);
+    return { ring, sent, received, size, used, highWater, timesFull, timesSlept };
+  });
+}
+
+const nanosecondsPerMicrosecond = 1000;
+
+function readLatency(endpoint: Endpoint): LatencyStatistics | undefined {
+  const words = new BigUint64Array(StructBytes.latency / 8);
+  const isTracked = check(
+    endpoint.symbols.millrace_endpoint_latency(endpoint.handle, words),
+    "read the latency of a channel",
+  );
+  if (isTracked === 0) return undefined;
+  const [count = 0, sum = 0, ...times] = Array.from(words, Number);
+  const [max = 0, p50 = 0, p90 = 0, p99 = 0, p999 = 0] = times.map((time) =>
+    time / nanosecondsPerMicrosecond
+  );
+  const mean = count === 0 ? 0 : sum / count / nanosecondsPerMicrosecond;
+  return { p50, p90, p99, p999, max, mean, count };
 }

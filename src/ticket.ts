@@ -9,6 +9,8 @@ import { Bells } from "./bells.ts";
 import { LayoutError, TicketError } from "./errors.ts";
 import { describe, type Layout, type LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
+import { isPoolLink, type PoolLink } from "./pool.ts";
+import { checkCount } from "./producer.ts";
 import { checkPollBudget, type PollBudget } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
@@ -26,6 +28,10 @@ export interface Ticket {
   readonly wait: WaitStrategy;
   /** The channel's polling budget for async waits. */
   readonly pollBudget: PollBudget;
+  /** The pool the channel's messages go through, if there is one. */
+  readonly pool?: PoolLink;
+  /** How many messages a receiver claims at once. */
+  readonly claim: number;
 }
 
 /**
@@ -52,7 +58,10 @@ export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
 
 /** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
 export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
-  const { millrace, right, layout, bells, wait, pollBudget } = (ticket ?? {}) as Partial<Ticket>;
+  const { millrace, right, layout, bells, wait, pollBudget, claim, pool } =
+    (ticket ?? {}) as Partial<
+      Ticket
+    >;
   if (millrace !== "sender" && millrace !== "receiver") {
     throw new TypeError(`Cannot open a ${kind}: expected a ticket, received ${describe(ticket)}`);
   }
@@ -61,7 +70,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
   }
   const isWhole = right instanceof BigUint64Array && right.byteLength === StructBytes.ticket &&
     typeof layout === "object" && layout !== null &&
-    bells instanceof SharedArrayBuffer && bells.byteLength <= 4 * (Limits.senders + 2);
+    bells instanceof SharedArrayBuffer && bells.byteLength <= Bells.bytesOf(Limits.senders);
   if (!isWhole) {
     throw new TicketError(
       "TICKET_FORGED",
@@ -71,6 +80,10 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
   try {
     checkStrategy(wait);
     checkPollBudget(pollBudget);
+    checkCount("receive", "claim", claim, 1);
+    if (!(pool === undefined ? layout.kind !== "slab" : isPoolLink(pool))) {
+      throw new TypeError(`expected the pool of the channel, received ${describe(pool)}`);
+    }
   } catch (cause) {
     const message = `Cannot open a ${kind}: the ticket was altered`;
     throw new TicketError("TICKET_FORGED", message, { cause });

@@ -4,8 +4,8 @@
  * @module
  */
 
+import { yieldCore, yieldCoreIfShared } from "./core.ts";
 import { describe } from "./layout.ts";
-import { native } from "./native.ts";
 
 /** What a waiter asks of whoever waits. */
 export interface WaitTarget {
@@ -13,8 +13,10 @@ export interface WaitTarget {
   attempt(): boolean;
   /** Arms the bell. False: there is something to do, do not sleep. */
   arm(): boolean;
-  /** Takes the arm away. */
+  /** Takes the arm away, to look. */
   disarm(): void;
+  /** Takes the arm away without a look; `disarm()` unless given. */
+  giveUp?(): void;
   /** How many threads died holding an endpoint of this channel; a dying thread rings no bell. */
   orphans(): number;
 }
@@ -55,7 +57,6 @@ export class Waiter {
   readonly #index: number;
   readonly #target: WaitTarget;
   readonly #fixedBudgetMs: number | undefined;
-  readonly #yieldThread: () => void = native().symbols.millrace_thread_yield;
   #expectedWaitMs = adaptiveMaxMs / 2;
   #isWaiting = false;
   #hasRef = true;
@@ -63,7 +64,12 @@ export class Waiter {
   #turns = 0;
   #pollUntil = 0;
   #immediate: NodeJS.Immediate | undefined;
+  /** Outlives a sleep until its next tick: whoever sleeps again soon finds it there. */
   #watch: NodeJS.Timeout | undefined;
+  #isAsleep = false;
+  /** It was armed and did not fall asleep: a waker may have been, and nobody has looked since. */
+  #owesLook = false;
+  #orphansSeen = 0;
   /** Counts sleeps, so that a wake-up meant for an earlier one is not taken for this one's. */
   #sleep = 0;
 
@@ -85,8 +91,14 @@ export class Waiter {
     this.#isWaiting = true;
     this.#startedAt = performance.now();
     this.#turns = 0;
-    this.#pollUntil = this.#startedAt + this.#budgetMs();
-    this.#pollNextTurn();
+    if (yieldCoreIfShared()) {
+      if (this.#target.attempt()) return this.#finish();
+      if (this.#isOver()) return;
+    }
+    const budgetMs = this.#budgetMs();
+    this.#pollUntil = this.#startedAt + budgetMs;
+    if (budgetMs === 0) this.#fallAsleep();
+    else this.#pollNextTurn();
   }
 
   /** Gives up waiting: nobody waits any more. */
@@ -95,12 +107,18 @@ export class Waiter {
     this.#isWaiting = false;
     if (this.#immediate !== undefined) clearImmediate(this.#immediate);
     this.#immediate = undefined;
-    if (this.#watch !== undefined) {
+    if (this.#isAsleep || this.#owesLook) {
+      this.#owesLook = false;
+      if (this.#target.giveUp === undefined) this.#target.disarm();
+      else this.#target.giveUp();
+    }
+    if (this.#isAsleep) {
       this.#endSleep();
-      this.#target.disarm();
       // The pending waitAsync would stay in the waiter list: wake it, its wake-up goes nowhere.
       Atomics.notify(this.#words, this.#index);
     }
+    clearInterval(this.#watch);
+    this.#watch = undefined;
   }
 
   /**
@@ -108,7 +126,7 @@ export class Waiter {
    * has to look and arm again.
    */
   resume(): void {
-    if (this.#watch === undefined) return;
+    if (!this.#isAsleep) return;
     this.#endSleep();
     Atomics.notify(this.#words, this.#index);
     this.#pollNextTurn();
@@ -117,7 +135,7 @@ export class Waiter {
   /** Whether a wait keeps the process alive. */
   setRef(hasRef: boolean): void {
     this.#hasRef = hasRef;
-    for (const timer of [this.#immediate, this.#watch]) {
+    for (const timer of [this.#immediate, this.#isAsleep ? this.#watch : undefined]) {
       if (hasRef) timer?.ref();
       else timer?.unref();
     }
@@ -130,8 +148,16 @@ export class Waiter {
     return Math.min(adaptiveMaxMs, 4 * this.#expectedWaitMs + 0.02);
   }
 
+  /** An attempt can run a program's code, which may have cancelled this wait, or begun another. */
+  #isOver(): boolean {
+    return !this.#isWaiting || this.#immediate !== undefined || this.#isAsleep;
+  }
+
   #finish(): void {
     this.#isWaiting = false;
+    // The attempt may have begun, and served, another wait.
+    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
+    this.#immediate = undefined;
     const waitedMs = Math.min(performance.now() - this.#startedAt, 4 * adaptiveMaxMs);
     this.#expectedWaitMs += newestWeight * (waitedMs - this.#expectedWaitMs);
   }
@@ -144,14 +170,14 @@ export class Waiter {
   readonly #poll = (): void => {
     this.#immediate = undefined;
     if (!this.#isWaiting) return;
+    this.#owesLook = false;
     if (this.#target.attempt()) {
       this.#finish();
       return;
     }
-    // The attempt can run a program's code, which may have cancelled this wait, or begun another.
-    if (!this.#isWaiting || this.#immediate !== undefined || this.#watch !== undefined) return;
+    if (this.#isOver()) return;
     if (performance.now() < this.#pollUntil) {
-      if (++this.#turns > turnsBeforeYield) this.#yieldThread();
+      if (++this.#turns > turnsBeforeYield) yieldCore();
       this.#pollNextTurn();
     } else {
       this.#fallAsleep();
@@ -161,38 +187,55 @@ export class Waiter {
   #fallAsleep(): void {
     const sleep = ++this.#sleep;
     // Both before the arm: what happens after it changes one of them, or is seen by arm().
-    const orphans = this.#target.orphans();
+    this.#orphansSeen = this.#target.orphans();
     const rung = Atomics.load(this.#words, this.#index);
-    if (!this.#target.arm()) return this.#pollNextTurn();
+    if (!this.#target.arm()) {
+      this.#owesLook = true;
+      return this.#pollNextTurn();
+    }
     const slept = Atomics.waitAsync(this.#words, this.#index, rung);
     if (!slept.async) {
       this.#target.disarm();
+      this.#owesLook = true;
       return this.#pollNextTurn();
     }
-    this.#watch = setInterval(() => {
-      if (this.#target.orphans() === orphans) return;
-      this.#target.disarm();
-      this.#endSleep();
-      Atomics.notify(this.#words, this.#index);
-      this.#poll();
-    }, watchMs);
-    if (!this.#hasRef) this.#watch.unref();
+    this.#isAsleep = true;
+    if (this.#watch === undefined) {
+      this.#watch = setInterval(this.#lookForOrphans, watchMs);
+      if (!this.#hasRef) this.#watch.unref();
+    } else if (this.#hasRef) this.#watch.ref();
     slept.value.then(() => {
-      if (sleep !== this.#sleep || this.#watch === undefined) return;
-      const watch = this.#watch;
-      this.#watch = undefined;
+      if (sleep !== this.#sleep) return;
+      this.#isAsleep = false;
       this.#sleep++;
       // A ring without a taken arm (the ring of a close) leaves the arm in place.
       this.#target.disarm();
       this.#poll();
-      // Behind what the poll resolved: whoever waited goes on before this is cleared away.
-      queueMicrotask(() => clearInterval(watch));
+      // Behind what the poll resolved: whoever waited goes on first.
+      queueMicrotask(this.#restWatch);
     });
   }
 
+  readonly #restWatch = (): void => {
+    if (!this.#isAsleep) this.#watch?.unref();
+  };
+
+  readonly #lookForOrphans = (): void => {
+    if (!this.#isAsleep) {
+      clearInterval(this.#watch);
+      this.#watch = undefined;
+      return;
+    }
+    if (this.#target.orphans() === this.#orphansSeen) return;
+    this.#target.disarm();
+    this.#endSleep();
+    Atomics.notify(this.#words, this.#index);
+    this.#poll();
+  };
+
   #endSleep(): void {
-    clearInterval(this.#watch);
-    this.#watch = undefined;
+    this.#isAsleep = false;
+    this.#watch?.unref();
     this.#sleep++;
   }
 }

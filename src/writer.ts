@@ -7,7 +7,7 @@
 import { ChannelClosedError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
-import type { Waiter } from "./waiter.ts";
+import type { SenderWaiter } from "./sender_waiter.ts";
 import {
   checkStrategy,
   waitBlocking,
@@ -35,7 +35,7 @@ const chunkMax = 1024;
 export class Writer<Value> implements Disposable {
   readonly #producer: FixedProducer<Value, unknown> | RecordProducer<Value>;
   readonly #endpoint: Endpoint;
-  readonly #waiter: Waiter;
+  readonly #waiter: SenderWaiter;
   readonly #chunk: number;
   readonly #options: WaitOptions;
   readonly #wait: WaitStrategy;
@@ -52,7 +52,7 @@ export class Writer<Value> implements Disposable {
   constructor(
     producer: FixedProducer<Value, unknown> | RecordProducer<Value>,
     endpoint: Endpoint,
-    waiter: Waiter,
+    waiter: SenderWaiter,
     options: WriterOptions | undefined,
     wait: WaitStrategy,
     closedError: (...unsent: [value: unknown] | []) => ChannelClosedError,
@@ -144,7 +144,6 @@ export class Writer<Value> implements Disposable {
   }
 
   #pushBlocking(value: Value): void {
-    const { symbols } = this.#endpoint;
     waitBlocking(this.#options, this.#wait, "push", () => {
       // put() has published what was pushed before, or could not because the channel is closed.
       if (this.#put(value)) return true;
@@ -155,8 +154,7 @@ export class Writer<Value> implements Disposable {
       }
       return false;
     }, (strategy, timeoutUs) => {
-      const { handle } = this.#endpoint;
-      symbols.millrace_sender_wait(handle, this.#producer.slotsNeeded, strategy, timeoutUs);
+      this.#producer.waitNative(strategy, timeoutUs);
       this.#waiter.resume();
     });
   }

@@ -1,0 +1,520 @@
+/**
+ * The buffer pool: memory for large messages that change hands without a copy.
+ *
+ * @module
+ */
+
+import { Limits, Role, Status, StructBytes } from "../ffi/abi.ts";
+import { Bells } from "./bells.ts";
+import { Endpoint, openInfo } from "./endpoint.ts";
+import { ChannelClosedError, TicketError } from "./errors.ts";
+import { describe, type Layout } from "./layout.ts";
+import { check, errorOf } from "./native.ts";
+import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./slab.ts";
+import { newSlabLayout } from "./slab_layout.ts";
+import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
+import {
+  checkStrategy,
+  waitBlocking,
+  type WaitOptions,
+  type WaitStrategy,
+} from "./wait_strategy.ts";
+
+/** Options of {@linkcode pool}. */
+export interface PoolOptions {
+  /** Bytes of a slab: 2^30 at most. */
+  readonly slab: number;
+  /** How many slabs there are: 2^20 at most. Memory is used by those that have been used. */
+  readonly count: number;
+  /** How `allocSync()` waits unless told otherwise; `"phased"` unless given. */
+  readonly wait?: WaitStrategy;
+  /** How long `alloc()` polls before it sleeps; `"adaptive"` unless given. */
+  readonly pollBudget?: PollBudget;
+}
+
+/** Where the slabs of a pool are; counted one after the other, not at one instant. */
+export interface PoolStatistics {
+  /** Slabs nobody owns. */
+  readonly free: number;
+  /** Slabs some thread owns. */
+  readonly owned: number;
+  /** Slabs sent and not yet received. */
+  readonly inFlight: number;
+  /** Slabs out of use for good, because the program transferred their memory away. */
+  readonly retired: number;
+  /** How often no slab was free. */
+  readonly timesEmpty: number;
+}
+
+/** A one-shot right to open a pool: post it to a Worker and give it to {@linkcode Pool.open} there. */
+export interface PoolTicket {
+  /** Marks the object as a pool's ticket. */
+  readonly millrace: "pool";
+  /** The right itself; good once, in the process that issued it. */
+  readonly right: BigUint64Array;
+  /** The pool's bells. */
+  readonly bells: SharedArrayBuffer;
+  /** The pool's wait strategy for blocking calls. */
+  readonly wait: WaitStrategy;
+  /** The pool's polling budget for async waits. */
+  readonly pollBudget: PollBudget;
+}
+
+/** What a channel and its tickets carry of the pool their messages go through. */
+export interface PoolLink {
+  /** The pool's bells. */
+  readonly bells: SharedArrayBuffer;
+  /** Messages of more bytes go through the pool. */
+  readonly threshold: number;
+}
+
+/** A pool is told from a channel by its geometry; its bells are those of one sender. */
+const bellSenders = 1;
+
+interface PendingAlloc {
+  readonly bytes: number;
+  readonly resolve: (slab: Slab) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+const made = Symbol("made");
+const poolsOfLayouts = new WeakMap<object, Pool>();
+
+/** The pool whose slabs a layout is for. */
+export function poolOfLayout(layout: object): Pool | undefined {
+  return poolsOfLayouts.get(layout);
+}
+
+/** The library's own way to a pool's endpoint. */
+export const portOfPool = Symbol("portOfPool");
+
+/**
+ * A pool of slabs, as one thread holds it. It belongs to the thread that opened it: to allocate in a
+ * Worker, post it a ticket ({@linkcode Pool.ticket}) and open that there. Receiving slabs needs no
+ * pool, only the channel's receiver.
+ *
+ * Closing it returns every slab it has allocated and not sent; so does the death of its thread.
+ */
+export class Pool implements Disposable {
+  /** A symbol, which `postMessage` refuses to clone, with this as its message: post a ticket. */
+  readonly confined: symbol = Symbol("a Pool belongs to its thread: post a ticket");
+  readonly #port: SlabPort;
+  readonly #wait: WaitStrategy;
+  readonly #pollBudget: PollBudget;
+  readonly #waiter: Waiter;
+  readonly #pending: PendingAlloc[] = [];
+  #layout: Layout<Slab> | undefined;
+
+  /** Made by the library: see {@linkcode pool} and {@linkcode Pool.open}. */
+  private constructor(endpoint: Endpoint, wait: WaitStrategy, pollBudget: PollBudget) {
+    this.#port = new SlabPort(endpoint);
+    this.#wait = wait;
+    this.#pollBudget = pollBudget;
+    this.#waiter = new Waiter(
+      endpoint.bells.words,
+      Bells.ofReceiver(0),
+      {
+        attempt: () => this.#servePending(),
+        arm: () => endpoint.symbols.millrace_pool_arm(endpoint.handle) === 1,
+        // The arm is shared by all who wait: a wake-up in vain is its whole cost.
+        disarm: () => {},
+        orphans: () => endpoint.orphans(),
+      },
+      pollBudget,
+    );
+  }
+
+  /** @ignore Made by the library. */
+  static [made](endpoint: Endpoint, wait: WaitStrategy, pollBudget: PollBudget): Pool {
+    return new Pool(endpoint, wait, pollBudget);
+  }
+
+  /** @ignore The library's own. */
+  get [portOfPool](): SlabPort {
+    this.#checkOpen("use a pool");
+    return this.#port;
+  }
+
+  /**
+   * Opens the pool a ticket is for, in this thread. A ticket is good once.
+   *
+   * @throws {TypeError} If `ticket` is not a pool's ticket.
+   * @throws {TicketError} If it was used, revoked or forged, is of another process, or its pool is
+   *   gone.
+   */
+  static open(ticket: PoolTicket): Pool {
+    const { millrace, right, bells, wait, pollBudget } = (ticket ?? {}) as Partial<PoolTicket>;
+    if (millrace !== "pool") {
+      throw new TypeError(
+        `Cannot open a pool: expected a pool's ticket, received ${describe(ticket)}`,
+      );
+    }
+    const isWhole = right instanceof BigUint64Array && right.byteLength === StructBytes.ticket &&
+      Bells.fits(bells, bellSenders);
+    if (!isWhole) {
+      throw new TicketError(
+        "TICKET_FORGED",
+        "Cannot open a pool: this ticket was not issued by Millrace",
+      );
+    }
+    let checked: [WaitStrategy, PollBudget];
+    try {
+      checked = [checkStrategy(wait), checkPollBudget(pollBudget)];
+    } catch (cause) {
+      throw new TicketError("TICKET_FORGED", "Cannot open a pool: the ticket was altered", {
+        cause,
+      });
+    }
+    const endpoint = openPool(
+      "open a pool",
+      bells,
+      (symbols, info) => symbols.millrace_pool_open(right, info),
+    );
+    return new Pool(endpoint, ...checked);
+  }
+
+  /** Bytes of a slab. */
+  get slabBytes(): number {
+    return this.#port.slabBytes;
+  }
+
+  /** How many slabs the pool has. */
+  get count(): number {
+    return this.#port.count;
+  }
+
+  /** Whether this pool was closed, in this thread. */
+  get closed(): boolean {
+    return this.#port.endpoint.handle === 0;
+  }
+
+  /** Where the slabs are. */
+  stats(): PoolStatistics {
+    this.#checkOpen("read the statistics of a pool");
+    const words = new BigUint64Array(StructBytes.poolStatistics / 8);
+    const { endpoint } = this.#port;
+    check(
+      endpoint.symbols.millrace_pool_statistics(endpoint.handle, words),
+      "read the statistics of a pool",
+    );
+    const [free = 0, owned = 0, inFlight = 0, retired = 0, timesEmpty = 0] = Array.from(
+      words,
+      Number,
+    );
+    return { free, owned, inFlight, retired, timesEmpty };
+  }
+
+  /**
+   * A one-shot right to open the pool elsewhere: post it to a Worker. The pool's memory stays while
+   * a ticket is outstanding; when the pool that made it closes, unused tickets are taken back.
+   */
+  ticket(): PoolTicket {
+    this.#checkOpen("issue a ticket for a pool");
+    const { endpoint } = this.#port;
+    const right = new BigUint64Array(StructBytes.ticket / 8);
+    check(
+      endpoint.symbols.millrace_ticket_issue(endpoint.handle, Role.pool, right),
+      "issue a ticket for a pool",
+    );
+    return {
+      millrace: "pool",
+      right,
+      bells: endpoint.bells.words.buffer,
+      wait: this.#wait,
+      pollBudget: this.#pollBudget,
+    };
+  }
+
+  /**
+   * Takes an unused ticket back, as that of a Worker that died before it opened it.
+   *
+   * @returns Whether the ticket was an outstanding one of this pool.
+   */
+  revoke(ticket: PoolTicket): boolean {
+    this.#checkOpen("revoke a ticket");
+    const right = ticket?.right;
+    if (!(right instanceof BigUint64Array) || right.byteLength !== StructBytes.ticket) {
+      throw new TypeError(`Cannot revoke: expected a ticket, received ${describe(ticket)}`);
+    }
+    const { endpoint } = this.#port;
+    return endpoint.symbols.millrace_ticket_revoke(endpoint.handle, right) >= 0;
+  }
+
+  /**
+   * The layout of this pool's slabs: `mpsc(pool.layout())` is a channel that they are sent through,
+   * from any thread that has the pool open, to any receiver.
+   */
+  layout(): Layout<Slab> {
+    this.#checkOpen("make a layout");
+    if (this.#layout === undefined) {
+      this.#layout = newSlabLayout();
+      poolsOfLayouts.set(this.#layout, this);
+    }
+    return this.#layout;
+  }
+
+  /**
+   * Takes a free slab, if there is one now.
+   *
+   * @param bytes How long the message is; the whole slab unless given.
+   * @returns The slab, or undefined when none is free.
+   * @throws {RangeError} If a slab has not so many bytes.
+   * @throws {ChannelClosedError} If this pool was closed (`"ENDPOINT_CLOSED"`).
+   */
+  tryAlloc(bytes: number = this.slabBytes): Slab | undefined {
+    this.#checkOpen("allocate a slab");
+    checkSlabLength("allocate a slab", bytes, this.slabBytes);
+    // Those who wait come first.
+    if (this.#pending.length !== 0 && !this.#servePending()) return undefined;
+    return this.#take(bytes);
+  }
+
+  #take(bytes: number): Slab | undefined {
+    const port = this.#port;
+    const index = port.alloc();
+    if (index === Status.poolEmpty) return undefined;
+    if (index < 0) throw errorOf(index, "allocate a slab");
+    return Slab[makeSlab](port, index, port.generation, bytes);
+  }
+
+  /**
+   * Takes a free slab, waiting for one if need be.
+   *
+   * @param bytes How long the message is; the whole slab unless given.
+   * @throws {RangeError} If a slab has not so many bytes.
+   * @throws {ChannelClosedError} If this pool is or becomes closed (`"ENDPOINT_CLOSED"`).
+   */
+  alloc(
+    bytes: number = this.slabBytes,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Slab> {
+    try {
+      const slab = this.tryAlloc(bytes);
+      if (slab !== undefined) return Promise.resolve(slab);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const signal = options?.signal;
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const { promise, resolve, reject } = Promise.withResolvers<Slab>();
+    const entry: PendingAlloc = { bytes, resolve, reject };
+    if (signal !== undefined) {
+      const onAbort = () => {
+        const index = this.#pending.indexOf(entry);
+        if (index < 0) return;
+        this.#pending.splice(index, 1);
+        if (this.#pending.length === 0) this.#waiter.cancel();
+        reject(signal.reason);
+      };
+      try {
+        // Before the entry waits: a slab must not go to a call that has failed.
+        signal.addEventListener("abort", onAbort, { once: true });
+      } catch (error) {
+        return Promise.reject(error);
+      }
+      const unlisten = () => signal.removeEventListener("abort", onAbort);
+      promise.then(unlisten, unlisten);
+    }
+    this.#pending.push(entry);
+    this.#waiter.start();
+    return promise;
+  }
+
+  /** Serves those who wait, as far as there are slabs. True: nobody waits any more. */
+  #servePending(): boolean {
+    while (this.#pending.length !== 0) {
+      const entry = this.#pending[0] as PendingAlloc;
+      try {
+        const slab = this.#take(entry.bytes);
+        if (slab === undefined) return false;
+        entry.resolve(slab);
+      } catch (error) {
+        entry.reject(error);
+      }
+      this.#pending.shift();
+    }
+    this.#waiter.cancel();
+    return true;
+  }
+
+  /**
+   * Takes a free slab, blocking this thread until there is one. For Workers: it stops the event loop.
+   *
+   * @throws {TimeoutError} If the time is up.
+   * @throws {RangeError} If a slab has not so many bytes.
+   * @throws {ChannelClosedError} If this pool was closed (`"ENDPOINT_CLOSED"`).
+   */
+  allocSync(bytes: number = this.slabBytes, options?: WaitOptions): Slab {
+    let slab: Slab | undefined;
+    const { endpoint } = this.#port;
+    waitBlocking(
+      options,
+      this.#wait,
+      "allocate a slab",
+      () => (slab = this.tryAlloc(bytes)) !== undefined,
+      (strategy, timeoutUs) => {
+        endpoint.symbols.millrace_pool_wait(endpoint.handle, strategy, timeoutUs);
+      },
+    );
+    return slab as unknown as Slab;
+  }
+
+  /**
+   * Gives a slab back by its handle. It must be one this pool owns, in this thread, and the handle
+   * its present one.
+   *
+   * @throws {SlabError} If it was freed, sent or received since (`"SLAB_STALE"`), is of another pool
+   *   (`"SLAB_FOREIGN"`), or another thread's or on its way (`"SLAB_NOT_OWNED"`).
+   */
+  free(handle: SlabHandle): void {
+    this.#checkOpen("free a slab");
+    const { pool, index, generation } = (handle ?? {}) as Partial<SlabHandle>;
+    if (!isWord(index) || !isWord(generation) || typeof pool !== "number") {
+      throw new TypeError(
+        `Cannot free a slab: expected the handle of a slab, received ${describe(handle)}`,
+      );
+    }
+    const port = this.#port;
+    if (pool !== port.id) throw errorOf(Status.slabForeign, "free a slab");
+    const slab = port.live.get(index);
+    if (slab?.handle.generation === generation && !slab.closed) return slab.free();
+    const answer = port.free(index, generation);
+    if (answer < 0) throw errorOf(answer, "free a slab");
+  }
+
+  /** Lets a pending `alloc()` keep the process alive, as it does unless `unref()` was called. */
+  ref(): this {
+    this.#waiter.setRef(true);
+    return this;
+  }
+
+  /** A pending `alloc()` no longer keeps the process alive. */
+  unref(): this {
+    this.#waiter.setRef(false);
+    return this;
+  }
+
+  #checkOpen(action: string): void {
+    if (!this.closed) return;
+    throw new ChannelClosedError("ENDPOINT_CLOSED", `Cannot ${action}: this pool has been closed`);
+  }
+
+  /**
+   * Closes the pool in this thread: its slabs return, their views have length 0, `alloc()` that
+   * waits rejects. Other threads keep theirs, and what was sent can be received. The memory is freed
+   * when nobody has the pool, or a channel it goes through, any more. Idempotent.
+   */
+  close(): void {
+    if (this.closed) return;
+    this.#waiter.cancel();
+    this.#port.close();
+    for (const { reject } of this.#pending.splice(0)) {
+      reject(
+        new ChannelClosedError(
+          "ENDPOINT_CLOSED",
+          "Cannot allocate a slab: this pool has been closed",
+        ),
+      );
+    }
+  }
+
+  /** The same as {@linkcode Pool.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function isWord(value: unknown): value is number {
+  return typeof value === "number" && (value >>> 0) === value;
+}
+
+function openPool(
+  action: string,
+  bells: SharedArrayBuffer | number,
+  call: Parameters<typeof openInfo>[2],
+): Endpoint {
+  const shared = new Bells(bells);
+  return new Endpoint(openInfo(action, shared, call), shared);
+}
+
+/** Opens this thread's port of the pool that an endpoint's channel has. */
+export function openAttachedPort(endpoint: Endpoint, link: PoolLink): SlabPort {
+  return new SlabPort(
+    openPool("open the pool of a channel", link.bells, (symbols, info) => {
+      const answer = symbols.millrace_pool_open_attached(endpoint.handle, info);
+      if (answer !== Status.invalidArgument) return answer;
+      throw new TicketError(
+        "TICKET_FORGED",
+        "Cannot open the pool of a channel: the ticket was altered",
+      );
+    }),
+  );
+}
+
+/** Whether a ticket's part about a pool is whole. */
+export function isPoolLink(link: unknown): link is PoolLink {
+  const { bells, threshold } = (link ?? {}) as Partial<PoolLink>;
+  return Bells.fits(bells, bellSenders) && typeof threshold === "number" && threshold >= 0;
+}
+
+/** Has the messages of a channel go through a pool; returns what its endpoints and tickets carry. */
+export function attachPool(channel: Endpoint, pool: Pool, threshold: number): PoolLink {
+  const { endpoint } = pool[portOfPool];
+  check(
+    channel.symbols.millrace_channel_attach_pool(channel.handle, endpoint.handle),
+    "let a channel use a pool",
+  );
+  return { bells: endpoint.bells.words.buffer, threshold };
+}
+
+/**
+ * Creates a pool of `count` slabs of `slab` bytes each, for messages too large to be copied through a
+ * ring. See {@linkcode Slab} for their use, and {@linkcode Channel.withPool} for channels that use a
+ * pool by themselves.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { pool } from "millrace";
+ *
+ * using frames = pool({ slab: 1 << 20, count: 4 });
+ * {
+ *   using slab = await frames.alloc();
+ *   slab.bytes.fill(7);
+ *   assert(frames.stats().free === 3);
+ * } // freed
+ * assert(frames.stats().free === 4);
+ * ```
+ *
+ * @throws {TypeError} If the options are not an object.
+ * @throws {RangeError} If `slab` or `count` is outside its range.
+ * @throws {OutOfMemoryError} If there is no address space for it.
+ * @throws {LibraryError} If the native library cannot be found or used.
+ * @throws {UnsupportedPlatformError} On a platform without it.
+ */
+export function pool(options: PoolOptions): Pool {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `Cannot create a pool: options must be an object, received ${describe(options)}`,
+    );
+  }
+  const { slab, count, wait = "phased", pollBudget = "adaptive" } = options;
+  checkSize("slab", slab, Limits.slabBytes);
+  checkSize("count", count, Limits.slabs);
+  checkStrategy(wait);
+  checkPollBudget(pollBudget);
+  const endpoint = openPool(
+    `create a pool of ${count} slabs of ${slab} bytes`,
+    bellSenders,
+    (symbols, info) => symbols.millrace_pool_create(slab, count, info),
+  );
+  return Pool[made](endpoint, wait, pollBudget);
+}
+
+function checkSize(name: string, value: unknown, most: number): void {
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= most) return;
+  throw new RangeError(
+    `Cannot create a pool: ${name} must be an integer from 1 to ${most}, ` +
+      `received ${describe(value)}`,
+  );
+}

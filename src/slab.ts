@@ -1,0 +1,379 @@
+/**
+ * Slabs: memory of a pool, owned by one thread at a time.
+ *
+ * @module
+ */
+
+import { Bells as bit, Status, StructBytes } from "../ffi/abi.ts";
+import { bindRecords } from "./record.ts";
+import type { RecordView } from "./codec.ts";
+import { type Endpoint, transferred } from "./endpoint.ts";
+import { describe } from "./layout.ts";
+import { errorOf, native } from "./native.ts";
+
+/**
+ * Names a slab at one step of its life, as plain data: freeing, sending and receiving it make a new
+ * handle and the old one useless.
+ */
+export interface SlabHandle {
+  /** Which pool of this process. */
+  readonly pool: number;
+  /** Which slab of it. */
+  readonly index: number;
+  /** Counts the steps. */
+  readonly generation: number;
+}
+
+/** This thread's endpoint of a pool; what stands on it holds it open. */
+export class SlabPort {
+  readonly endpoint: Endpoint;
+  /** Which pool of this process it is of. */
+  readonly id: number;
+  /** The slabs of this endpoint whose views the program has, by their index. */
+  readonly live: Map<number, Slab> = new Map();
+  readonly #place = new BigUint64Array(StructBytes.slabPlace / 8);
+  readonly #views: RecordView[] = [];
+  readonly #memories: (ArrayBuffer | undefined)[] = [];
+  #users = 1;
+
+  constructor(endpoint: Endpoint) {
+    this.endpoint = endpoint;
+    const id = new BigUint64Array(1);
+    endpoint.symbols.millrace_pool_id(endpoint.handle, id);
+    this.id = Number(id[0]);
+  }
+
+  /** Bytes of a slab. */
+  get slabBytes(): number {
+    return this.endpoint.info.slotBytes;
+  }
+
+  /** How many slabs the pool has. */
+  get count(): number {
+    return this.endpoint.info.capacity;
+  }
+
+  /** Takes a free slab: its index, with the generation in the mailbox. Negative: a status. */
+  alloc(): number {
+    return this.endpoint.symbols.millrace_pool_alloc(this.endpoint.handle);
+  }
+
+  /** Whether a slab is free now. */
+  hasFree(): boolean {
+    return this.endpoint.symbols.millrace_pool_wait(this.endpoint.handle, 0, 0) === 1;
+  }
+
+  /** The generation of the slab just allocated. */
+  get generation(): number {
+    return this.endpoint.mailbox[1] as number;
+  }
+
+  /** Gives a slab back. Returns a negative status if it is not this endpoint's. */
+  free(index: number, generation: number): number {
+    const { endpoint } = this;
+    return this.#rung(endpoint.symbols.millrace_pool_free(endpoint.handle, index, generation));
+  }
+
+  /** Gives back a slab that is in flight. */
+  drop(index: number, generation: number): number {
+    const { endpoint } = this;
+    return this.#rung(endpoint.symbols.millrace_pool_drop(endpoint.handle, index, generation));
+  }
+
+  #rung(answer: number): number {
+    if (answer > 0) this.endpoint.bells.ring(answer, 0);
+    return answer;
+  }
+
+  /**
+   * The first `bytes` of a slab in a buffer that nobody has, to be given to the program. No more than
+   * it needs: runtimes collect garbage by the bytes that are mapped.
+   */
+  lend(index: number, bytes: number): ArrayBuffer {
+    // Never empty: an empty buffer is one that was taken away.
+    const wanted = Math.max(1, bytes);
+    const known = this.#memories[index];
+    this.#memories[index] = undefined;
+    if (known?.byteLength === wanted) return known;
+    this.#locate(index);
+    return native().mapMemory(this.#place[0] as bigint, wanted);
+  }
+
+  /**
+   * Makes every view of the buffer empty. Its memory moves to a new one without a copy, for the next
+   * who gets the slab: mapping it again would cost more. False: the program has transferred it.
+   */
+  takeBack(index: number, memory: ArrayBuffer): boolean {
+    if (memory.byteLength === 0) return false;
+    const moved = memory.transfer();
+    if (memory.byteLength !== 0) return false;
+    this.#memories[index] = moved;
+    return true;
+  }
+
+  #locate(index: number): void {
+    const { endpoint } = this;
+    const answer = endpoint.symbols.millrace_pool_slab(endpoint.handle, index, this.#place);
+    if (answer < 0) throw errorOf(answer, "map a slab");
+  }
+
+  /** A slab as a codec sees it; never the program's, and kept while this endpoint is open. */
+  view(index: number): RecordView {
+    const known = this.#views[index];
+    if (known !== undefined) return known;
+    this.#locate(index);
+    // A codec sees whole words.
+    const { endpoint } = this;
+    const bytes = Number(this.#place[1]) & ~3;
+    return this.#views[index] = bindRecords(
+      endpoint.mapKept(this.#place[0] as bigint, bytes),
+    );
+  }
+
+  /** One more stands on this endpoint. */
+  retain(): void {
+    this.#users++;
+  }
+
+  /** One fewer. With the last one, and the last slab, it closes. */
+  release(): void {
+    this.#users--;
+    this.closeIfUnused();
+  }
+
+  /** Closes when nobody needs it. */
+  closeIfUnused(): void {
+    if (this.#users === 0 && this.live.size === 0) this.close();
+  }
+
+  /** Returns every slab to the pool; their views have length 0 afterwards. */
+  close(): void {
+    if (this.endpoint.handle === 0) return;
+    const returned = this.live.size;
+    for (const slab of [...this.live.values()]) slab[abandonSlab]();
+    this.live.clear();
+    this.endpoint.close();
+    // The death of an endpoint rings no bell: its slabs are free now.
+    if (returned !== 0) this.endpoint.bells.ring(bit.receiver, 0);
+  }
+}
+
+/** The library's own ways into a {@linkcode Slab}. */
+export const makeSlab = Symbol("makeSlab");
+export const abandonSlab = Symbol("abandonSlab");
+export const stageSlab = Symbol("stageSlab");
+export const publishSlab = Symbol("publishSlab");
+export const takeBackSlab = Symbol("takeBackSlab");
+
+type State = "owned" | "staged" | "gone";
+
+/**
+ * A piece of a pool's memory that this thread owns: fill its {@linkcode Slab.bytes}, then send it or
+ * free it. A slab that was received is read, and then freed (or sent on).
+ *
+ * `using` frees it at the end of the block unless it was sent. Slabs of a Worker that dies return to
+ * their pool. Where several receivers share a channel and one dies with a slab it had just received,
+ * the message comes to another again, as a slab that is {@linkcode Slab.closed}.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { mpsc, pool } from "millrace";
+ *
+ * using frames = pool({ slab: 4096, count: 8 });
+ * using channel = mpsc(frames.layout(), { capacity: 8 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ *
+ * const slab = await frames.alloc(3);
+ * slab.bytes.set([1, 2, 3]);
+ * await sender.send(slab); // no copy: slab.bytes has length 0 now
+ * using received = await receiver.receive();
+ * assert(slab.closed && received.bytes[2] === 3);
+ * ```
+ */
+export class Slab implements Disposable {
+  /** A symbol, which `postMessage` refuses to clone: a slab goes through a channel. */
+  readonly confined: symbol = Symbol("a Slab belongs to its thread: send it through a channel");
+  readonly #port: SlabPort;
+  readonly #index: number;
+  #generation: number;
+  #memory: ArrayBuffer;
+  #bytes: Uint8Array;
+  #state: State;
+
+  /** Made by the library: see {@linkcode Pool.alloc}. */
+  private constructor(port: SlabPort, index: number, generation: number, length: number) {
+    this.#port = port;
+    this.#index = index;
+    this.#generation = generation;
+    if (length < 0) {
+      this.#memory = new ArrayBuffer(0);
+      this.#bytes = new Uint8Array(0);
+      this.#state = "gone";
+      return;
+    }
+    port.endpoint.expose();
+    this.#memory = port.lend(index, length);
+    this.#bytes = new Uint8Array(this.#memory, 0, length);
+    this.#state = "owned";
+    port.live.set(index, this);
+  }
+
+  /** @ignore Made by the library. A negative length: one that is gone. */
+  static [makeSlab](port: SlabPort, index: number, generation: number, length: number): Slab {
+    return new Slab(port, index, generation, length);
+  }
+
+  /**
+   * The slab's memory, to be written and read in place; what a former owner left is still there.
+   * Length 0 once the slab was freed or sent. Posting it clones or takes the memory: send the slab.
+   */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** The bytes of the message in it. */
+  get length(): number {
+    return this.#bytes.length;
+  }
+
+  /** Whether it has been freed or sent. */
+  get closed(): boolean {
+    return this.#state !== "owned";
+  }
+
+  /** Names this slab, for {@linkcode Pool.free} and for logs. */
+  get handle(): SlabHandle {
+    return { pool: this.#port.id, index: this.#index, generation: this.#generation };
+  }
+
+  /**
+   * Makes the message shorter or longer: `bytes` is then a view of so many. When it grows beyond what
+   * it was allocated with, views that were kept have length 0.
+   *
+   * @throws {RangeError} If the slab has not so many bytes.
+   * @throws {SlabError} If the slab was freed or sent.
+   */
+  resize(length: number): this {
+    this.#checkOwned("resize a slab");
+    checkSlabLength("resize a slab", length, this.#port.slabBytes);
+    if (this.#memory.byteLength === 0) throw transferred();
+    if (length > this.#memory.byteLength) {
+      this.#port.takeBack(this.#index, this.#memory);
+      this.#memory = this.#port.lend(this.#index, length);
+    }
+    this.#bytes = new Uint8Array(this.#memory, 0, length);
+    return this;
+  }
+
+  /**
+   * Gives the slab back to its pool.
+   *
+   * @throws {SlabError} If it was freed or sent before (`"SLAB_STALE"`).
+   */
+  free(): void {
+    this.#checkOwned("free a slab");
+    const generation = this.#generation;
+    const isOurs = this.#leave();
+    const port = this.#port;
+    const { endpoint } = port;
+    if (isOurs) {
+      port.free(this.#index, generation);
+    } else {
+      // Somebody has the memory in his hands: nobody else must get it, ever.
+      endpoint.symbols.millrace_pool_retire(endpoint.handle, this.#index, generation);
+      endpoint.symbols.millrace_endpoint_quarantine(endpoint.handle);
+    }
+    port.closeIfUnused();
+  }
+
+  /** Frees the slab, unless it was freed or sent. */
+  [Symbol.dispose](): void {
+    if (this.#state === "owned") this.free();
+  }
+
+  #checkOwned(action: string): void {
+    if (this.#state !== "owned") throw errorOf(slabStale, action);
+  }
+
+  /** Takes the views away. False: the program has transferred the memory. */
+  #leave(): boolean {
+    this.#state = "gone";
+    this.#port.live.delete(this.#index);
+    return this.#port.takeBack(this.#index, this.#memory);
+  }
+
+  /** @ignore The endpoint closes: the pool takes the slab. */
+  [abandonSlab](): void {
+    if (this.#state === "owned") this.free();
+    else this.#leave();
+  }
+
+  /**
+   * @ignore Its handle is about to be published in a slot of a sender's ring. Returns the
+   * generation it then has.
+   */
+  [stageSlab](sender: Endpoint, slot: number): { index: number; generation: number } {
+    this.#checkOwned("send a slab");
+    if (this.#memory.byteLength === 0) throw transferred();
+    const { endpoint } = this.#port;
+    const answer = endpoint.symbols.millrace_pool_stage(
+      endpoint.handle,
+      this.#index,
+      this.#generation,
+      sender.handle,
+      slot,
+    );
+    if (answer < 0) throw errorOf(answer, "send a slab");
+    this.#state = "staged";
+    this.#generation = nextGeneration(this.#generation);
+    return { index: this.#index, generation: this.#generation };
+  }
+
+  /** @ignore It is the receiver's. */
+  [publishSlab](): void {
+    const port = this.#port;
+    // After a close of the pool the view is gone already.
+    if (this.#state !== "staged") return;
+    if (!this.#leave()) {
+      port.endpoint.symbols.millrace_endpoint_quarantine(port.endpoint.handle);
+    }
+    port.closeIfUnused();
+  }
+
+  /** @ignore It was not published after all. */
+  [takeBackSlab](): void {
+    if (this.#state !== "staged") return;
+    const { endpoint } = this.#port;
+    const answer = endpoint.symbols.millrace_pool_claim(
+      endpoint.handle,
+      this.#index,
+      this.#generation,
+    );
+    if (answer < 0) {
+      this.#leave();
+      return;
+    }
+    this.#generation = nextGeneration(this.#generation);
+    this.#state = "owned";
+  }
+}
+
+const { slabStale } = Status;
+
+/** Every step of ownership counts the generation up by one. */
+export function nextGeneration(generation: number): number {
+  return (generation + 1) >>> 0;
+}
+
+/** Checks a length a user gave. */
+export function checkSlabLength(action: string, length: unknown, most: number): number {
+  if (Number.isInteger(length) && (length as number) >= 0 && (length as number) <= most) {
+    return length as number;
+  }
+  throw new RangeError(
+    `Cannot ${action}: a slab of this pool has ${most} bytes, expected an integer from 0 to ` +
+      `${most}, received ${describe(length)}`,
+  );
+}
