@@ -5,11 +5,21 @@ import { join } from "node:path";
 import process from "node:process";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
-import { abiVersion, Bells, Role, Status, StructBytes, symbols } from "../ffi/abi.ts";
+import {
+  abiVersion,
+  Bells,
+  Kind,
+  nativeSymbols,
+  Role,
+  Status,
+  StructBytes,
+  symbols as openedSymbols,
+} from "../ffi/abi.ts";
 import { compile, compilers } from "./support/compiler.ts";
 import { readElf } from "./support/elf.ts";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+const symbols = { ...openedSymbols, ...nativeSymbols };
 const libraryPath = path("../zig/zig-out/lib/libmillrace.so");
 const headerPath = path("../zig/include/millrace.h");
 const header = readFileSync(headerPath, "utf8");
@@ -69,6 +79,9 @@ test("the numbers of ffi/abi.ts are those of millrace.h", () => {
   for (const [name, value] of Object.entries(Role)) {
     assert.equal(constants.get(`MILLRACE_${upper(name)}`), value, name);
   }
+  for (const [name, value] of Object.entries(Kind)) {
+    assert.equal(constants.get(`MILLRACE_${upper(name)}`), value, name);
+  }
   for (const [name, value] of Object.entries(Bells)) {
     assert.equal(constants.get(`MILLRACE_BELL_${upper(name)}`), value, name);
   }
@@ -79,12 +92,16 @@ test("the numbers of ffi/abi.ts are those of millrace.h", () => {
   );
 });
 
-/** The structs whose size the header tells; the mailbox is described in words. */
+/** The structs whose size the header tells. */
 const structs = {
   millrace_channel_options: StructBytes.channelOptions,
   millrace_ticket: StructBytes.ticket,
+  millrace_mailbox: StructBytes.mailbox,
   millrace_endpoint_info: StructBytes.endpointInfo,
   millrace_statistics: StructBytes.statistics,
+  millrace_ring_request: StructBytes.ringRequest,
+  millrace_ring_statistics: StructBytes.ringStatistics,
+  millrace_latency: StructBytes.latency,
 };
 
 const standards = [

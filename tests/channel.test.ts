@@ -18,7 +18,15 @@ import {
   throws,
   within,
 } from "./support/bounded.ts";
-import { channelsAlive, collect, fill, pair, range, takeAll } from "./support/channels.ts";
+import {
+  channelsAlive,
+  channelsSettled,
+  collect,
+  fill,
+  pair,
+  range,
+  takeAll,
+} from "./support/channels.ts";
 
 // ---- capacity and limits ----
 
@@ -391,7 +399,7 @@ test("drained() resolves when the channel is disposed of", async () => {
 });
 
 test("dispose closes the channel; endpoints drain on, and the last one frees its memory", async () => {
-  const before = channelsAlive();
+  const before = await channelsSettled();
   const channel = mpsc(u32);
   assert.equal(channelsAlive(), before + 1);
   const [sender, receiver] = [channel.sender(), channel.receiver()];
@@ -409,8 +417,8 @@ test("dispose closes the channel; endpoints drain on, and the last one frees its
   assert.equal(channelsAlive(), before);
 });
 
-test("unused tickets do not keep the memory of a channel that was disposed of", () => {
-  const before = channelsAlive();
+test("unused tickets do not keep the memory of a channel that was disposed of", async () => {
+  const before = await channelsSettled();
   const channel = mpsc(u32);
   const tickets = [channel.senderTicket(), channel.receiverTicket(), channel.senderTicket()];
   const receiver = Receiver.open(tickets[1] as ReturnType<typeof channel.receiverTicket>);
@@ -424,7 +432,7 @@ test("unused tickets do not keep the memory of a channel that was disposed of", 
 });
 
 test("using closes every endpoint and the channel", async () => {
-  const before = channelsAlive();
+  const before = await channelsSettled();
   {
     using channel = mpsc(u32);
     using receiver = channel.receiver();
@@ -436,7 +444,7 @@ test("using closes every endpoint and the channel", async () => {
 });
 
 test("await using waits until what was sent is received", async () => {
-  const before = channelsAlive();
+  const before = await channelsSettled();
   const received: number[] = [];
   let consumed: Promise<void> | undefined;
   await within(

@@ -12,6 +12,7 @@ import {
   Receiver,
   type ReceiverTicket,
   Sender,
+  type SendersOptions,
   type SenderTicket,
   struct,
   type StructWindow,
@@ -52,7 +53,7 @@ function throwsTyped(call: () => unknown, what: string): Error {
 
 test("mpsc() throws a RangeError for a capacity that cannot be, and names the limit", () => {
   for (const capacity of [0, -1, 0.5, 1.5, NaN, Infinity, -Infinity, "8", 8n, {}]) {
-    const options = { capacity } as ChannelOptions;
+    const options = { capacity } as ChannelOptions & SendersOptions;
     throws(() => mpsc(u32, options), {
       name: "RangeError",
       message:
@@ -95,22 +96,27 @@ test("a channel of the largest capacity can be made, and uses only what it touch
 
 test("mpsc() throws for every other option that cannot be", () => {
   for (const maxSenders of [0, -1, 1.5, NaN, 4097, "2"]) {
-    throws(() => mpsc(u32, { maxSenders } as ChannelOptions), {
+    throws(() => mpsc(u32, { maxSenders } as ChannelOptions & SendersOptions), {
       name: "RangeError",
       message: /maxSenders must be an integer from 1 to 4096, received/,
     });
   }
   for (const wait of ["nap", 1, null, {}]) {
-    throws(() => mpsc(u32, { wait } as ChannelOptions), { name: "TypeError", message: /"phased"/ });
+    throws(() => mpsc(u32, { wait } as ChannelOptions & SendersOptions), {
+      name: "TypeError",
+      message: /"phased"/,
+    });
   }
   for (const pollBudget of [-1, NaN, "long", {}]) {
-    throws(() => mpsc(u32, { pollBudget } as ChannelOptions), { name: "RangeError" });
+    throws(() => mpsc(u32, { pollBudget } as ChannelOptions & SendersOptions), {
+      name: "RangeError",
+    });
   }
   for (const initialSequence of [-1, 0.5, 2 ** 32]) {
     throws(() => mpsc(u32, { initialSequence }), { name: "RangeError" });
   }
   for (const options of [null, 8, "8"]) {
-    throws(() => mpsc(u32, options as ChannelOptions), {
+    throws(() => mpsc(u32, options as ChannelOptions & SendersOptions), {
       name: "TypeError",
       message: /options must be an object/,
     });
@@ -863,8 +869,8 @@ for (const kind of workerKinds) {
     const { loadLibrary } = await import("../ffi/load.ts");
     const { Status } = await import("../ffi/abi.ts");
     const { symbols } = loadLibrary();
-    const channel = symbols.millrace_channel_create(new Uint32Array([4, 8, 2, 0, 0]));
-    const info = new BigUint64Array(3);
+    const channel = symbols.millrace_channel_create(new Uint32Array([0, 4, 8, 2, 1, 0, 0, 0]));
+    const info = new BigUint64Array(4);
     const sender = symbols.millrace_endpoint_open_on(channel, 0, info);
     const receiver = symbols.millrace_endpoint_open_on(channel, 1, info);
     assert.ok(channel > 0 && sender > 0 && receiver > 0);
@@ -884,16 +890,19 @@ for (const kind of workerKinds) {
       ["millrace_endpoint_close_state", [sender]],
       ["millrace_endpoint_reason", [sender, buffer, 128]],
       ["millrace_endpoint_statistics", [channel, buffer]],
+      ["millrace_endpoint_rings", [channel, buffer, 1]],
+      ["millrace_endpoint_latency", [channel, buffer]],
       ["millrace_sender_reserve", [sender, 1]],
       ["millrace_sender_commit", [sender, 0, 0]],
       ["millrace_sender_wait", [sender, 1, 3, 1000]],
       ["millrace_sender_arm", [sender, 1]],
       ["millrace_sender_disarm", [sender]],
-      ["millrace_receiver_poll", [receiver]],
+      ["millrace_receiver_poll", [receiver, 0]],
       ["millrace_receiver_release", [receiver, 0, 0]],
       ["millrace_receiver_wait", [receiver, 3, 1000]],
       ["millrace_receiver_arm", [receiver]],
       ["millrace_receiver_disarm", [receiver]],
+      ["millrace_receiver_give_up", [receiver]],
       ["millrace_receiver_mark", [receiver]],
       ["millrace_receiver_reached_mark", [receiver]],
     ];

@@ -131,7 +131,7 @@ test("a put that is refused spoils no reservation in silence", () => {
 });
 
 test("a signal aborted by the value's own code leaves nothing waiting", async () => {
-  using both = pair(json, { capacity: 64, pollBudget: 0 });
+  using both = pair(json, { capacity: 64, pollBudget: 1000 });
   const { sender, receiver } = both;
   while (sender.trySend(1));
   const abort = new AbortController();

@@ -21,10 +21,14 @@ import {
   json,
   type JsonValue,
   type Layout,
+  mpmc,
   mpsc,
   type Receiver,
   type Sender,
+  spmc,
+  spsc,
   struct,
+  TooManyError,
   u16,
   u32,
   u64,
@@ -131,6 +135,29 @@ interface ModelSender {
 }
 
 const maxSenders = 8;
+/** Places for receivers: more than a scenario opens, for a claim that was taken over keeps one. */
+const maxReceivers = 8;
+
+type ChannelKind = "mpsc" | "spsc" | "spmc" | "mpmc";
+
+function createChannel(
+  channelKind: ChannelKind,
+  layout: Layout<unknown, unknown>,
+  options: { capacity: number; initialSequence: number },
+  claim: number,
+): Channel<unknown, unknown> {
+  switch (channelKind) {
+    case "mpsc":
+      return mpsc(layout, { ...options, maxSenders });
+    case "spsc":
+      return spsc(layout, options);
+    case "spmc":
+      return spmc(layout, { ...options, maxReceivers, claim });
+    case "mpmc":
+      return mpmc(layout, { ...options, maxSenders, maxReceivers, claim });
+  }
+}
+
 /** Senders of a scenario: fewer than may be open, for a closed one keeps its ring until drained. */
 const sendersMax = 8;
 const recordSlots = (kind: Kind, value: unknown) =>
@@ -149,13 +176,18 @@ class Model {
   /** Values published since the beginning. */
   published = 0;
 
-  constructor(kind: Kind, capacity: number, initialSequence: number) {
+  constructor(
+    kind: Kind,
+    capacity: number,
+    initialSequence: number,
+    channelKind: ChannelKind = "mpsc",
+    claim = 1,
+  ) {
     this.kind = kind;
-    this.channel = mpsc(kind.layout, {
+    this.channel = createChannel(channelKind, kind.layout, {
       capacity: kind.payload === undefined ? capacity : Math.max(capacity * 8, 128),
-      maxSenders,
       initialSequence,
-    });
+    }, claim);
     this.receiver = this.channel.receiver();
     this.open();
   }
@@ -473,6 +505,9 @@ const managing: Record<string, Act> = {
   "open a sender"(model) {
     if (model.isClosed) {
       assert.throws(() => model.channel.sender(), ChannelClosedError);
+    } else if (model.channel.maxSenders === 1) {
+      // There is one, or the channel would be closed.
+      assert.throws(() => model.channel.sender(), TooManyError);
     } else if (model.senders.length < sendersMax) {
       model.open();
     }
@@ -576,6 +611,12 @@ const waiting: Record<string, Act> = {
 const synchronous = { ...sending, ...receiving, ...managing };
 const all = { ...synchronous, ...waiting };
 
+/** Not more channels than before; there can be fewer, as those of a test file before this one go. */
+function assertNoneLeft(alive: number): void {
+  const left = symbols.millrace_channels_alive();
+  assert.ok(left <= alive, `${left} channels are alive, before there were ${alive}`);
+}
+
 function operationsOf(acts: Record<string, Act>): fc.Arbitrary<Operation[]> {
   const operation = fc.record({
     name: fc.constantFrom(...Object.keys(acts)),
@@ -594,8 +635,15 @@ function scenarioOf(kinds: readonly Kind[], acts: Record<string, Act>) {
   );
 }
 
-function modelOf(kinds: readonly Kind[], name: string, capacity: number, sequence: number): Model {
-  return new Model(kinds.find((kind) => kind.name === name) as Kind, capacity, sequence);
+function modelOf(
+  kinds: readonly Kind[],
+  name: string,
+  capacity: number,
+  sequence: number,
+  channelKind: ChannelKind,
+): Model {
+  const kind = kinds.find((kind) => kind.name === name) as Kind;
+  return new Model(kind, capacity, sequence, channelKind);
 }
 
 /** The sender an operation is for; undefined when it needs one and none is open. */
@@ -605,44 +653,396 @@ function chosen(model: Model, { name, who }: Operation): ModelSender | undefined
   return needsSender ? open[who % open.length] : model.senders[0];
 }
 
-for (const [title, kinds] of [["fixed", fixedKinds], ["variable", recordKinds]] as const) {
-  test(`any sequence of calls behaves as arrays do, layouts of ${title} length`, testLimit, () => {
-    const alive = symbols.millrace_channels_alive();
-    fc.assert(
-      fc.property(scenarioOf(kinds, synchronous), ([name, capacity, sequence, operations]) => {
-        const model = modelOf(kinds, name, capacity, sequence);
-        for (const operation of operations) {
-          const from = chosen(model, operation);
-          if (from === undefined) continue;
-          synchronous[operation.name]?.(model, from, operation.count);
-          model.check();
-        }
-        model.finish();
-      }),
-      { numRuns: 3000 },
-    );
-    assert.equal(symbols.millrace_channels_alive(), alive);
-  });
+const titles = [["fixed", fixedKinds], ["variable", recordKinds]] as const;
+const lonely = titles.flatMap(([title, kinds]) =>
+  (["mpsc", "spsc"] as const).map((channelKind) => [title, kinds, channelKind] as const)
+);
 
-  test(`the same with waits in between, layouts of ${title} length`, testLimit, async () => {
-    const alive = symbols.millrace_channels_alive();
-    await fc.assert(
-      fc.asyncProperty(scenarioOf(kinds, all), async ([name, capacity, sequence, operations]) => {
-        const model = modelOf(kinds, name, capacity, sequence);
-        for (const operation of operations) {
-          const from = chosen(model, operation);
-          if (from === undefined) continue;
-          await all[operation.name]?.(model, from, operation.count);
-          await Promise.resolve();
-          model.turn();
-          model.check();
-        }
-        model.finish();
-      }),
-      { numRuns: 1500 },
+for (const [title, kinds, channelKind] of lonely) {
+  test(
+    `${channelKind}: any sequence of calls behaves as arrays do, layouts of ${title} length`,
+    testLimit,
+    () => {
+      const alive = symbols.millrace_channels_alive();
+      fc.assert(
+        fc.property(scenarioOf(kinds, synchronous), ([name, capacity, sequence, operations]) => {
+          const model = modelOf(kinds, name, capacity, sequence, channelKind);
+          for (const operation of operations) {
+            const from = chosen(model, operation);
+            if (from === undefined) continue;
+            synchronous[operation.name]?.(model, from, operation.count);
+            model.check();
+          }
+          model.finish();
+        }),
+        { numRuns: channelKind === "mpsc" ? 3000 : 600 },
+      );
+      assertNoneLeft(alive);
+    },
+  );
+
+  test(
+    `${channelKind}: the same with waits in between, layouts of ${title} length`,
+    testLimit,
+    async () => {
+      const alive = symbols.millrace_channels_alive();
+      await fc.assert(
+        fc.asyncProperty(scenarioOf(kinds, all), async ([name, capacity, sequence, operations]) => {
+          const model = modelOf(kinds, name, capacity, sequence, channelKind);
+          for (const operation of operations) {
+            const from = chosen(model, operation);
+            if (from === undefined) continue;
+            await all[operation.name]?.(model, from, operation.count);
+            await Promise.resolve();
+            model.turn();
+            model.check();
+          }
+          model.finish();
+        }),
+        { numRuns: channelKind === "mpsc" ? 1500 : 300 },
+      );
+      assertNoneLeft(alive);
+    },
+  );
+}
+
+// ---- several receivers ----
+
+interface ModelReceiver {
+  readonly receiver: Receiver<unknown, unknown>;
+  /** How many values it may have claimed and not taken, at most. */
+  held: number;
+  /** Of each sender, the index behind the last value it got. */
+  readonly next: Map<ModelSender, number>;
+}
+
+const receiversMax = 3;
+
+/** What is sent goes to one of several receivers; each may hold claims that no other can get at. */
+class SharingModel extends Model {
+  readonly receivers: ModelReceiver[] = [];
+  readonly claim: number;
+  /** The indices of the values in `sent`, and how many were published, by sender. */
+  readonly #indices = new Map<ModelSender, { left: number[]; published: number }>();
+  /** The greatest rest that closed receivers may have left to others. */
+  returned = 0;
+  /** Values before these may have been such rests, and come out of order. */
+  readonly #maybeLate = new Map<ModelSender, number>();
+
+  constructor(
+    kind: Kind,
+    capacity: number,
+    sequence: number,
+    channelKind: ChannelKind,
+    claim: number,
+  ) {
+    super(kind, capacity, sequence, channelKind, claim);
+    this.claim = claim;
+    this.receivers.push({ receiver: this.receiver, held: 0, next: new Map() });
+  }
+
+  join(): void {
+    this.receivers.push({ receiver: this.channel.receiver(), held: 0, next: new Map() });
+  }
+
+  leave(to: ModelReceiver): void {
+    this.returned = Math.max(this.returned, to.held);
+    if (to.held > 0) {
+      for (const [sender, { published }] of this.#indices) this.#maybeLate.set(sender, published);
+    }
+    to.receiver.close();
+    this.receivers.splice(this.receivers.indexOf(to), 1);
+    this.forgetHeld();
+  }
+
+  /** Values that can be held by others than this one, at most. */
+  heldByOthers(to: ModelReceiver): number {
+    return this.receivers.reduce((sum, other) => other === to ? sum : sum + other.held, 0);
+  }
+
+  override fits(from: ModelSender, value: unknown): "yes" | "no" | "perhaps" {
+    const fit = super.fits(from, value);
+    // A claim that is held keeps what was released behind it from the sender.
+    const isHeld = this.returned > 0 || this.receivers.some(({ held }) => held > 0);
+    return fit === "yes" && isHeld ? "perhaps" : fit;
+  }
+
+  override accept(from: ModelSender, value: unknown): void {
+    super.accept(from, value);
+    let indices = this.#indices.get(from);
+    if (indices === undefined) this.#indices.set(from, indices = { left: [], published: 0 });
+    indices.left.push(indices.published++);
+  }
+
+  /** A value came to one of the receivers: nobody has had it, and it is not out of order. */
+  take(to: ModelReceiver, value: unknown): void {
+    const told = this.kind.tell(value);
+    for (const sender of this.senders) {
+      const place = sender.sent.findIndex((sent) => this.kind.tell(sent) === told);
+      if (place < 0) continue;
+      sender.sent.splice(place, 1);
+      const index = this.#indices.get(sender)?.left.splice(place, 1)[0] as number;
+      const next = to.next.get(sender) ?? 0;
+      assert.ok(
+        index >= next || index < (this.#maybeLate.get(sender) ?? 0),
+        `got ${told} after the ${next}. of that sender`,
+      );
+      to.next.set(sender, Math.max(next, index + 1));
+      return this.forgetHeld();
+    }
+    assert.fail(`received ${told}, which was not there`);
+  }
+
+  /** A receive has claimed up to `limit` values, or was in the middle of a claim. */
+  hold(to: ModelReceiver, most: number): void {
+    to.held = Math.min(this.total, Math.max(most, this.returned));
+  }
+
+  /** What is not there is held by nobody. */
+  forgetHeld(): void {
+    for (const receiver of this.receivers) receiver.held = Math.min(receiver.held, this.total);
+    this.returned = Math.min(this.returned, this.total);
+  }
+
+  /** It found nothing: then the others hold all there is. */
+  missed(to: ModelReceiver): void {
+    to.held = 0;
+    assert.ok(this.total <= this.heldByOthers(to), `${this.total} are there, none was found`);
+  }
+
+  override check(): void {
+    const stats = this.channel.stats();
+    assert.equal(stats.sent, this.published);
+    assert.equal(stats.size, this.total);
+    assert.equal(stats.redelivered, 0);
+    assert.equal(stats.receivers, this.receivers.length);
+    assert.equal(stats.drained, this.isClosed && this.total === 0);
+    assert.equal(this.channel.closed, this.isClosed);
+    for (const { receiver } of this.receivers) assert.equal(receiver.size, this.total);
+  }
+
+  override finish(): void {
+    for (const sender of this.senders) if (sender.isOpen) this.closeSender(sender);
+    for (const to of this.receivers) {
+      to.receiver.drain((value) => this.take(to, value));
+      to.held = 0;
+    }
+    assert.equal(this.total, 0);
+    for (const { receiver } of this.receivers) {
+      assert.deepEqual(receiver.tryReceive(), { state: "closed" });
+    }
+    this.check();
+    for (const { receiver } of this.receivers) receiver.close();
+    assert.equal(this.channel.stats().receiver, "gone");
+    this.channel[Symbol.dispose]();
+  }
+}
+
+type SharingAct = (
+  model: SharingModel,
+  to: ModelReceiver,
+  count: number,
+  from: ModelSender | undefined,
+) => void | Promise<void>;
+
+const sharing: Record<string, SharingAct> = {
+  tryReceive(model, to) {
+    const result = to.receiver.tryReceive();
+    if (result.state === "ok") {
+      const held = to.held;
+      model.take(to, result.value);
+      return model.hold(to, Math.max(held, model.claim) - 1);
+    }
+    model.missed(to);
+    assert.equal(result.state, model.isClosed && model.total === 0 ? "closed" : "empty");
+  },
+  receiveBatch(model, to, count) {
+    const there = model.total;
+    const held = to.held;
+    const batch = Array.from(to.receiver.receiveBatch(count) as ArrayLike<unknown>);
+    assert.ok(batch.length <= Math.min(count, there));
+    for (const value of batch) model.take(to, value);
+    if (batch.length < count) model.missed(to);
+    else model.hold(to, Math.max(0, held - count));
+  },
+  "readable and release"(model, to, count) {
+    const view = to.receiver.readable() as
+      | { readonly length: number; at(index: number): unknown }
+      | undefined;
+    if (view === undefined) return model.missed(to);
+    const { length } = view;
+    const released = Math.min(count, length);
+    const { payload } = model.kind;
+    for (let index = 0; index < released; index++) {
+      const value = view.at(index);
+      model.take(to, payload === undefined ? value : payload.from(value as Uint8Array));
+    }
+    to.receiver.release(released);
+    // This much it holds for certain.
+    assert.ok(length - released <= model.total);
+    to.held = length - released;
+  },
+  drain(model, to) {
+    to.receiver.drain((value) => model.take(to, value));
+    model.missed(to);
+  },
+  "open a receiver"(model) {
+    if (model.receivers.length < receiversMax) model.join();
+  },
+  "close a receiver"(model, to) {
+    if (model.receivers.length > 1) model.leave(to);
+  },
+};
+
+const sharingWaits: Record<string, SharingAct> = {
+  async "send while it waits"(model, _, __, from) {
+    if (from === undefined) return;
+    const value = model.make(from);
+    const fit = model.fits(from, value);
+    const sent = from.sender.send(value);
+    if (model.isClosed) return await assert.rejects(sent, ChannelClosedError);
+    model.publish(from);
+    model.accept(from, value);
+    from.made++;
+    if (fit !== "yes") {
+      for (const to of model.receivers) {
+        to.receiver.drain((received) => model.take(to, received));
+        to.held = 0;
+      }
+    }
+    await sent;
+  },
+  async "all wait for one send"(model, _, __, from) {
+    if (from === undefined || model.total > 0 || model.isClosed) return;
+    const abort = new AbortController();
+    const waiting = model.receivers.map(({ receiver }) =>
+      receiver.receive({ signal: abort.signal })
     );
-    assert.equal(symbols.millrace_channels_alive(), alive);
+    const winner = Promise.any(
+      waiting.map(async (received, place) => ({ place, value: await received })),
+    );
+    const value = model.make(from);
+    model.publish(from);
+    assert.equal(from.sender.trySend(value), true);
+    model.accept(from, value);
+    from.made++;
+    const { place, value: got } = await winner;
+    model.take(model.receivers[place] as ModelReceiver, got);
+    abort.abort(new Error("enough"));
+    const outcomes = await Promise.allSettled(waiting);
+    assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  },
+  async "ready"(model, to) {
+    if (model.total <= model.heldByOthers(to)) return;
+    assert.equal(await to.receiver.ready(), true);
+    model.hold(to, Math.max(to.held, model.claim));
+  },
+  async "for await, left early"(model, to, count) {
+    let left = Math.min(count, model.total - model.heldByOthers(to));
+    if (left <= 0) return;
+    for await (const value of to.receiver) {
+      const held = to.held;
+      model.take(to, value);
+      model.hold(to, Math.max(held, model.claim) - 1);
+      if (--left === 0) break;
+    }
+  },
+  async "run and stop"(model, to) {
+    const run = to.receiver.run((value) => {
+      model.turn();
+      model.take(to, value);
+    });
+    await run.stop();
+    model.turn();
+    // It has finished what it had claimed.
+    to.held = 0;
+  },
+};
+
+const sharingActs = { ...sharing, ...sharingWaits };
+const sharingNames = [...Object.keys(sending), ...Object.keys(managing), ...Object.keys(sharing)];
+
+function sharingScenarioOf(kinds: readonly Kind[], names: readonly string[]) {
+  const operation = fc.record({
+    name: fc.constantFrom(...names),
+    who: fc.nat(maxSenders - 1),
+    at: fc.nat(receiversMax - 1),
+    count: fc.integer({ min: 1, max: 12 }),
   });
+  return fc.tuple(
+    fc.constantFrom(...kinds.map(({ name }) => name)),
+    fc.constantFrom(1, 2, 4, 8, 64),
+    fc.constantFrom(...sequences),
+    fc.constantFrom(1, 1, 2, 5, 1000),
+    fc.array(operation, { maxLength: 120, size: "max" }),
+  );
+}
+
+type SharingScenario = ReturnType<typeof sharingScenarioOf> extends fc.Arbitrary<infer Scenario>
+  ? Scenario
+  : never;
+
+/** Runs a scenario, an operation at a time; each may have to be waited for. */
+function* steps(
+  kinds: readonly Kind[],
+  channelKind: ChannelKind,
+  [name, capacity, sequence, claim, operations]: SharingScenario,
+): Generator<void | Promise<void>, void, void> {
+  const kind = kinds.find((kind) => kind.name === name) as Kind;
+  const model = new SharingModel(kind, capacity, sequence, channelKind, claim);
+  for (const operation of operations) {
+    const open = model.senders.filter(({ isOpen }) => isOpen);
+    const from = open[operation.who % open.length];
+    const to = model.receivers[operation.at % model.receivers.length] as ModelReceiver;
+    const act = sending[operation.name] ?? managing[operation.name];
+    if (act !== undefined) {
+      if (from !== undefined) yield act(model, from, operation.count);
+    } else {
+      yield sharingActs[operation.name]?.(model, to, operation.count, from);
+    }
+    model.check();
+  }
+  model.finish();
+}
+
+const sharedKinds = titles.flatMap(([title, kinds]) =>
+  (["spmc", "mpmc"] as const).map((channelKind) => [title, kinds, channelKind] as const)
+);
+
+for (const [title, kinds, channelKind] of sharedKinds) {
+  test(
+    `${channelKind}: any sequence of calls of several receivers gives each value once, in order, layouts of ${title} length`,
+    testLimit,
+    () => {
+      const alive = symbols.millrace_channels_alive();
+      fc.assert(
+        fc.property(sharingScenarioOf(kinds, sharingNames), (scenario) => {
+          for (const _ of steps(kinds, channelKind, scenario));
+        }),
+        { numRuns: 1500 },
+      );
+      assertNoneLeft(alive);
+    },
+  );
+
+  test(
+    `${channelKind}: the same with waits in between, layouts of ${title} length`,
+    testLimit,
+    async () => {
+      const alive = symbols.millrace_channels_alive();
+      const names = [
+        ...sharingNames.filter((name) => name !== "push"),
+        ...Object.keys(sharingWaits),
+      ];
+      await fc.assert(
+        fc.asyncProperty(sharingScenarioOf(kinds, names), async (scenario) => {
+          for (const step of steps(kinds, channelKind, scenario)) await step;
+        }),
+        { numRuns: 600 },
+      );
+      assertNoneLeft(alive);
+    },
+  );
 }
 
 // ---- layouts there and back ----

@@ -96,6 +96,26 @@ test("send() with a signal gives up waiting, sends nothing, and leaves the other
   );
 });
 
+test("send() with something that is no signal sends nothing", async () => {
+  using both = pair(u32, { capacity: 1 });
+  const { sender, receiver } = both;
+  await sender.send(1);
+  await rejects(sender.send(2, { signal: {} as AbortSignal }), { name: "TypeError" });
+  assert.equal(await receiver.receive(), 1);
+  assert.equal(sender.trySend(3), true);
+  assert.equal(await receiver.receive(), 3);
+});
+
+test("a batch that is refused where the ring begins anew sends nothing, now or later", () => {
+  using both = pair(u32, { capacity: 4 });
+  const { sender, receiver } = both;
+  for (const value of [1, 2, 3, 4]) sender.trySend(value);
+  assert.deepEqual([...receiver.receiveBatch(4)], [1, 2, 3, 4]);
+  throws(() => sender.sendBatch([-1]), { name: "RangeError" });
+  assert.equal(sender.sendBatch([5]), 1);
+  assert.deepEqual([...receiver.receiveBatch(4)], [5]);
+});
+
 test("send() of a value that is refused rejects, and those behind it go on", async () => {
   using both = pair(u32, { capacity: 1 });
   const { sender, receiver } = both;

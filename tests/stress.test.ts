@@ -5,12 +5,13 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Channel, mpsc, u32, type WaitStrategy } from "../mod.ts";
+import { type Channel, mpmc, mpsc, spmc, spsc, u32, type WaitStrategy } from "../mod.ts";
 import {
   blockingReceiveModes,
   type Job,
   type JobResult,
   perform,
+  Receipts,
   type ReceiveMode,
   receiveModes,
   type SendMode,
@@ -35,14 +36,30 @@ function pick<Item>(items: readonly Item[], pace: number): Item {
   return items[Math.floor(scenarios / pace) % items.length] as Item;
 }
 
-function openChannel(capacity: number, maxSenders = 64): Channel<number, Uint32Array> {
+type Kind = "spsc" | "mpsc" | "spmc" | "mpmc";
+
+function openChannel(
+  capacity: number,
+  maxSenders = 64,
+  kind: Kind = "mpsc",
+): Channel<number, Uint32Array> {
   scenarios++;
-  return mpsc(u32, {
+  const options = {
     capacity,
-    maxSenders,
     initialSequence: pick(belowTheWrap, 1),
     pollBudget: pick(pollBudgets, 1),
-  });
+  };
+  const claim = pick([1, 3, 16], 1);
+  switch (kind) {
+    case "spsc":
+      return spsc(u32, options);
+    case "mpsc":
+      return mpsc(u32, { ...options, maxSenders });
+    case "spmc":
+      return spmc(u32, { ...options, claim });
+    case "mpmc":
+      return mpmc(u32, { ...options, maxSenders, claim });
+  }
 }
 
 interface Plan {
@@ -51,6 +68,10 @@ interface Plan {
   readonly receiveMode: ReceiveMode;
   /** Where it receives: blocking receives need a Worker. */
   readonly receiveIn: "main" | "worker";
+  /** More receivers, of the kinds that have them. */
+  readonly others?: readonly { mode: ReceiveMode; in: "main" | "worker" }[];
+  /** Receivers in Workers that stay for so many values, one after the other. */
+  readonly visits?: readonly (readonly number[])[];
   /** Called with what counts the values received. */
   readonly meanwhile?: (received: () => number) => Promise<void>;
 }
@@ -68,26 +89,63 @@ async function runPlan(plan: Plan): Promise<{ sent: JobResult; received: JobResu
     counts,
     wait: pick(waits, 1 + id),
   }));
-  const receiving: Job = {
+  const receivers = [{ mode: receiveMode, in: plan.receiveIn }, ...plan.others ?? []];
+  const visits = plan.visits ?? [];
+  const isShared = receivers.length + visits.length > 1;
+  const most = Math.max(...senders.flatMap(({ counts }) => counts));
+  const receipts = Receipts.for(isShared ? id : 0, most);
+  const receiving = receivers.map(({ mode }, place): Job => ({
     kind: "receive",
-    mode: receiveMode,
+    mode,
     ticket: channel.receiverTicket(),
-    wait: pick(waits, 2),
+    wait: pick(waits, 2 + place),
     progress,
-  };
+    ...(isShared && {
+      receipts: { memory: receipts.memory, perSender: most },
+      // What a visitor leaves behind comes late.
+      order: visits.length === 0 ? "rising" : "any",
+    }),
+  }));
+  const visiting = visits.map((quotas, place): Job => ({
+    kind: "visits",
+    tickets: quotas.map(() => channel.receiverTicket()),
+    quotas,
+    wait: pick(waits, 1 + place),
+    receipts: { memory: receipts.memory, perSender: most },
+  }));
   const work = Promise.all([
-    plan.receiveIn === "worker" ? crew.perform(receiving) : perform(receiving),
+    Promise.all([
+      ...receiving.map((job, place) =>
+        receivers[place]?.in === "worker" ? crew.perform(job) : perform(job)
+      ),
+      ...visiting.map((job) => crew.perform(job)),
+    ]),
     Promise.all(jobs.map((job) => crew.perform(job))),
     plan.meanwhile?.(() => Atomics.load(progress, 0)),
   ]);
   const [received, results] = await within(
     work,
     limitMs,
-    () =>
-      `${JSON.stringify(plan.senders)} to ${receiveMode} in ${plan.receiveIn}, ` +
-      JSON.stringify(channel.stats()),
+    () => `${JSON.stringify({ ...plan, channel: undefined })}, ${JSON.stringify(channel.stats())}`,
   );
-  return { sent: Object.assign({}, ...results), received };
+  const sent: JobResult = Object.assign({}, ...results);
+  if (!isShared) return { sent, received: received[0] as JobResult };
+  for (const [sender, count] of Object.entries(sent)) {
+    assert.deepEqual(receipts.of(Number(sender), count), { missing: 0, repeated: 0 }, sender);
+  }
+  assert.equal(channel.stats().redelivered, 0);
+  return { sent, received: sumOf(received) };
+}
+
+/** What several receivers got together. */
+function sumOf(results: readonly JobResult[]): JobResult {
+  const sum: JobResult = {};
+  for (const result of results) {
+    for (const [id, count] of Object.entries(result)) {
+      sum[Number(id)] = (sum[Number(id)] ?? 0) + count;
+    }
+  }
+  return sum;
 }
 
 /** Every sender's count, also those of which nothing arrived. */
@@ -280,3 +338,108 @@ test(
     }
   },
 );
+
+const anyReceiveMode = [...receiveModes, ...blockingReceiveModes];
+const blocks = (mode: ReceiveMode) => (blockingReceiveModes as readonly string[]).includes(mode);
+
+/** So many receivers, each another way; those that block are in Workers. */
+function receiversOf(count: number, random: () => number) {
+  return Array.from({ length: count }, () => {
+    const mode = anyReceiveMode[Math.floor(random() * anyReceiveMode.length)] as ReceiveMode;
+    return { mode, in: blocks(mode) || random() < 0.6 ? "worker" : "main" } as const;
+  });
+}
+
+for (const kind of ["spsc", "spmc", "mpmc"] as const) {
+  for (const capacity of capacities) {
+    test(
+      `${kind}, capacity ${capacity}: Workers of every way to send and to receive, each value once`,
+      testLimit,
+      async () => {
+        const rounds = kind === "spsc" ? anyReceiveMode.length : 4 * sendModes.length;
+        for (let round = 0; round < rounds; round++) {
+          const random = randomFrom(capacity + round);
+          const channel = openChannel(capacity, 8, kind);
+          using _ = channel;
+          const senders = kind === "mpmc" ? 2 + (round % 3) : 1;
+          const [first, ...others] = receiversOf(kind === "spsc" ? 1 : 2 + (round % 3), random);
+          const receiveMode = anyReceiveMode[round % anyReceiveMode.length] as ReceiveMode;
+          const plan: Plan = {
+            channel,
+            senders: Array.from({ length: senders }, (_, index) => ({
+              mode: sendModes[(index + round) % sendModes.length] as SendMode,
+              counts: [capacity > 4 ? 2000 : 150],
+            })),
+            receiveMode,
+            receiveIn: blocks(receiveMode) ? "worker" : first?.in ?? "main",
+            others,
+          };
+          const { sent, received } = await runPlan(plan);
+          expectAll(sent, plan);
+          assert.deepEqual(complete(received, sent), sent, `round ${round}`);
+        }
+      },
+    );
+  }
+
+  test(`${kind}: a quarter of a million values by writers, each once`, testLimit, async () => {
+    for (let round = 0; round < 3; round++) {
+      const channel = openChannel(2 ** 16, 8, kind);
+      using _ = channel;
+      const receivers = kind === "spsc" ? 0 : 1 + round;
+      const senders = kind === "mpmc" ? 2 + round : 1;
+      const plan: Plan = {
+        channel,
+        senders: Array.from({ length: senders }, () => ({
+          mode: "writer",
+          counts: [Math.floor(2 ** 18 / senders)],
+        })),
+        receiveMode: pick(["batches", "run with batches", "readable and release"], 1),
+        receiveIn: pick(["main", "worker"], 1),
+        others: Array.from({ length: receivers }, (_, place) => ({
+          mode: pick(["readable and release", "drain and ready", "receiveSync"], 1 + place),
+          in: "worker",
+        })),
+      };
+      const { sent, received } = await runPlan(plan);
+      expectAll(sent, plan);
+      assert.deepEqual(complete(received, sent), sent);
+    }
+  });
+}
+
+for (const kind of ["spmc", "mpmc"] as const) {
+  for (const capacity of capacities) {
+    test(
+      `${kind}, capacity ${capacity}: receivers join and leave with claims, each value once`,
+      testLimit,
+      async () => {
+        for (let round = 0; round < 12; round++) {
+          const random = randomFrom(capacity + round);
+          const channel = openChannel(capacity, 8, kind);
+          using _ = channel;
+          const senders = kind === "mpmc" ? 2 : 1;
+          const receiveMode = anyReceiveMode[
+            Math.floor(random() * anyReceiveMode.length)
+          ] as ReceiveMode;
+          const plan: Plan = {
+            channel,
+            senders: Array.from({ length: senders }, (_, index) => ({
+              mode: sendModes[(index + scenarios) % sendModes.length] as SendMode,
+              counts: [600],
+            })),
+            receiveMode,
+            receiveIn: blocks(receiveMode) ? "worker" : "main",
+            visits: Array.from(
+              { length: 2 },
+              () => Array.from({ length: 20 }, () => 1 + Math.floor(random() * 12)),
+            ),
+          };
+          const { sent, received } = await runPlan(plan);
+          expectAll(sent, plan);
+          assert.deepEqual(complete(received, sent), sent, `round ${round}`);
+        }
+      },
+    );
+  }
+}

@@ -10,12 +10,27 @@ import { loadLibrary } from "../ffi/load.ts";
 import {
   type Channel,
   ChannelClosedError,
+  mpmc,
   mpsc,
+  Receiver,
+  type ReceiverTicket,
   type SenderTicket,
+  spmc,
+  spsc,
   u32,
   type WaitStrategy,
 } from "../mod.ts";
-import { receiveAs, receiveModes, type SendMode, sendModes, Tally } from "./support/stress_jobs.ts";
+import {
+  blockingReceiveModes,
+  handedOver,
+  Receipts,
+  receiveAs,
+  type ReceiveMode,
+  receiveModes,
+  type SendMode,
+  sendModes,
+  Tally,
+} from "./support/stress_jobs.ts";
 import { Crew, randomFrom, turn, until, within } from "./support/stress_host.ts";
 import { type End, ends, phaseIndex, type Sentence, sentIndex } from "./support/stress_sentence.ts";
 
@@ -43,9 +58,14 @@ function openDescriptors(): number {
 type Trial = (index: number, random: () => number) => Promise<void>;
 
 /** Runs trials, some at once, and looks for leaks after each lot. */
-async function runTrials(trials: number, seed: number, trial: Trial): Promise<void> {
+async function runTrials(
+  trials: number,
+  seed: number,
+  trial: Trial,
+  crewEach = 1,
+): Promise<void> {
   // Before anything is counted: a Worker of the crew has descriptors too.
-  await crew.start(trialsAtOnce);
+  await crew.start(trialsAtOnce * crewEach);
   const channels = symbols.millrace_channels_alive();
   let descriptors = Infinity;
   for (let first = 0; first < trials; first += trialsAtOnce) {
@@ -94,51 +114,103 @@ async function passSomeTime(random: () => number): Promise<void> {
   for (let turns = Math.floor(random() * 4); turns > 0; turns--) await turn();
 }
 
-function openChannel(random: () => number, capacity?: number): Channel<number, Uint32Array> {
-  return mpsc(u32, {
+type Kind = "spsc" | "mpsc" | "spmc" | "mpmc";
+const hasManySenders = (kind: Kind) => kind === "mpsc" || kind === "mpmc";
+const hasManyReceivers = (kind: Kind) => kind === "spmc" || kind === "mpmc";
+
+function openChannel(
+  random: () => number,
+  capacity?: number,
+  kind: Kind = "mpsc",
+): Channel<number, Uint32Array> {
+  const options = {
     capacity: capacity ?? pickFrom([2, 4, 64, 2 ** 16], random),
-    maxSenders: 8,
-    pollBudget: pickFrom([0, 50, "adaptive"], random),
+    pollBudget: pickFrom([0, 50, "adaptive"] as const, random),
     initialSequence: pickFrom([0, 2 ** 31 - 1, 2 ** 32 - 3], random),
-  });
+  };
+  const senders = { maxSenders: 8 };
+  switch (kind) {
+    case "spsc":
+      return spsc(u32, options);
+    case "mpsc":
+      return mpsc(u32, { ...options, ...senders });
+    // Claims of more than one value, so that there is something to hold.
+    case "spmc":
+      return spmc(u32, { ...options, claim: pickFrom([1, 4, 16], random) });
+    case "mpmc":
+      return mpmc(u32, { ...options, ...senders, claim: pickFrom([1, 4, 16], random) });
+  }
 }
 
-for (const [end, trials] of [["terminate", 48], ["close", 24], ["crash", 24]] as const) {
+function closingAll(receivers: readonly Receiver<number, Uint32Array>[]): Disposable {
+  return {
+    [Symbol.dispose]() {
+      for (const receiver of receivers) receiver.close();
+    },
+  };
+}
+
+const sendersEnds = [
+  ["mpsc", "terminate", 48],
+  ["mpsc", "close", 24],
+  ["mpsc", "crash", 24],
+  ["spsc", "terminate", 16],
+  ["spsc", "crash", 8],
+  ["spmc", "terminate", 24],
+  ["spmc", "crash", 8],
+  ["mpmc", "terminate", 24],
+  ["mpmc", "close", 8],
+  ["mpmc", "crash", 8],
+] as const;
+
+for (const [kind, end, trials] of sendersEnds) {
   test(
-    `a sending Worker ends by ${end}, ${trials} times: its committed prefix arrives, the channel ends`,
+    `${kind}: a sending Worker ends by ${end}, ${trials} times: its committed prefix arrives, the channel ends`,
     testLimit,
     async () => {
       await runTrials(trials, trials, async (index, random) => {
-        using channel = openChannel(random);
-        using receiver = channel.receiver();
+        using channel = openChannel(random, undefined, kind);
+        const receivers = Array.from(
+          { length: hasManyReceivers(kind) ? 1 + Math.floor(random() * 3) : 1 },
+          () => channel.receiver(),
+        );
+        using _ = closingAll(receivers);
         const mode = sendModes[index % sendModes.length] as SendMode;
         const receiveMode = pickFrom(receiveModes, random);
-        const tally = new Tally();
+        const tallies = receivers.map(() => new Tally(receivers.length > 1 ? "rising" : "each"));
+        const total = () => tallies.reduce((sum, tally) => sum + tally.total, 0);
         const enough = Math.floor(random() * 2000);
-        const victims = Array.from({ length: 1 + index % 2 }, (_, id) => {
-          const state = newState();
-          const ticket = channel.senderTicket();
-          const wait = pickFrom(waits, random);
-          const worker = startVictim({
-            role: "sender",
-            ticket,
-            mode,
-            id,
-            count: 2 ** 22,
-            wait,
-            end,
-            after: 1 + Math.floor(random() * 2000),
-            state,
-          });
-          return { worker, state, ticket };
-        });
-        const received = receiveAs(receiveMode, receiver, "block", (value) => tally.take(value));
+        const victims = Array.from(
+          { length: hasManySenders(kind) ? 1 + index % 2 : 1 },
+          (_, id) => {
+            const state = newState();
+            const ticket = channel.senderTicket();
+            const wait = pickFrom(waits, random);
+            const worker = startVictim({
+              role: "sender",
+              ticket,
+              mode,
+              id,
+              count: 2 ** 22,
+              wait,
+              end,
+              after: 1 + Math.floor(random() * 2000),
+              state,
+            });
+            return { worker, state, ticket };
+          },
+        );
+        const received = Promise.all(
+          receivers.map((receiver, place) =>
+            receiveAs(receiveMode, receiver, "block", (value) => tallies[place]?.take(value))
+          ),
+        );
         if (end === "terminate") {
           if (index % 6 === 5) {
             // At any moment, perhaps before it has opened its sender: then the ticket is taken back.
             for (let turns = Math.floor(random() * 60); turns > 0; turns--) await turn();
           } else {
-            await until(() => tally.total >= enough, limitMs, () => `only ${tally.total} came`);
+            await until(() => total() >= enough, limitMs, () => `only ${total()} came`);
           }
           for (const { worker, ticket } of victims) {
             worker.terminate();
@@ -154,7 +226,7 @@ for (const [end, trials] of [["terminate", 48], ["close", 24], ["crash", 24]] as
         assert.equal(channel.stats().drained, true);
         for (const [id, { state, worker }] of victims.entries()) {
           const sent = Atomics.load(state, sentIndex);
-          const arrived = tally.received[id] ?? 0;
+          const arrived = tallies.reduce((sum, { received }) => sum + (received[id] ?? 0), 0);
           assert.ok(arrived >= sent, `${mode}, trial ${index}: ${sent} were sent, ${arrived} came`);
           worker.terminate();
         }
@@ -231,73 +303,81 @@ test(
   },
 );
 
-test(
-  "a Worker dies with the receiver, 48 times: every sender is told, however it waits",
-  testLimit,
-  async () => {
-    await runTrials(48, 4, async (index, random) => {
-      const capacity = pickFrom([1, 2, 4, 64], random);
-      using channel = openChannel(random, capacity);
-      const end: End = ends[index % ends.length] as End;
-      const mode = pickFrom(["receive", "receiveSync", "hold"] as const, random);
-      const state = newState();
-      const received = Math.floor(random() * 200);
-      const worker = startVictim({
-        role: "receiver",
-        ticket: channel.receiverTicket(),
-        mode,
-        wait: pickFrom(waits, random),
-        end,
-        after: received,
-        state,
-      });
-      // One sender here, asleep on its bell or polling; one in a Worker, blocked or asleep.
-      using sender = channel.sender();
-      const sending = (async () => {
-        for (let value = 0;; value++) {
-          try {
-            await sender.send(value);
-          } catch (error) {
-            assert.ok(error instanceof ChannelClosedError);
-            assert.equal(error.code, "CHANNEL_CLOSED");
-            assert.equal(error.value, value);
-            return;
+for (const [kind, trials] of [["mpsc", 48], ["spsc", 16], ["spmc", 24], ["mpmc", 24]] as const) {
+  test(
+    `${kind}: a Worker dies with the last receiver, ${trials} times: every sender is told, however it waits`,
+    testLimit,
+    async () => {
+      await runTrials(trials, 4, async (index, random) => {
+        const capacity = pickFrom([1, 2, 4, 64], random);
+        using channel = openChannel(random, capacity, kind);
+        const end: End = ends[index % ends.length] as End;
+        const mode = pickFrom(["receive", "receiveSync", "hold"] as const, random);
+        const state = newState();
+        const received = Math.floor(random() * 200);
+        const worker = startVictim({
+          role: "receiver",
+          ticket: channel.receiverTicket(),
+          mode,
+          wait: pickFrom(waits, random),
+          end,
+          after: received,
+          state,
+        });
+        // One sender here, asleep on its bell or polling; one in a Worker, blocked or asleep.
+        // Where there can be one only, it is the one or the other.
+        const isHere = hasManySenders(kind) || index % 2 === 0;
+        const isElsewhere = hasManySenders(kind) || !isHere;
+        const sender = isHere ? channel.sender() : undefined;
+        using _ = { [Symbol.dispose]: () => sender?.close() };
+        const sending = sender && (async () => {
+          for (let value = 0;; value++) {
+            try {
+              await sender.send(value);
+            } catch (error) {
+              assert.ok(error instanceof ChannelClosedError);
+              assert.equal(error.code, "CHANNEL_CLOSED");
+              assert.equal(error.value, value);
+              return;
+            }
           }
+        })();
+        const sendMode = blockedModes[index % blockedModes.length] as SendMode;
+        const elsewhere = isElsewhere && crew.perform({
+          kind: "send",
+          mode: sendMode,
+          tickets: [channel.senderTicket()],
+          ids: [1],
+          counts: [2 ** 22],
+          wait: pickFrom(["block", "phased"], random),
+        });
+        if (end === "terminate") {
+          await until(
+            () => Atomics.load(state, sentIndex) >= received,
+            limitMs,
+            () => `the receiver got ${Atomics.load(state, sentIndex)} of ${received}`,
+          );
+          await passSomeTime(random);
+          worker.terminate();
         }
-      })();
-      const sendMode = blockedModes[index % blockedModes.length] as SendMode;
-      const elsewhere = crew.perform({
-        kind: "send",
-        mode: sendMode,
-        tickets: [channel.senderTicket()],
-        ids: [1],
-        counts: [2 ** 22],
-        wait: pickFrom(["block", "phased"], random),
-      });
-      if (end === "terminate") {
-        await until(
-          () => Atomics.load(state, sentIndex) >= received,
+        await within(
+          Promise.all([sending, elsewhere]),
           limitMs,
-          () => `the receiver got ${Atomics.load(state, sentIndex)} of ${received}`,
+          () => `${mode} by ${end}, ${sendMode}: ${JSON.stringify(channel.stats())}`,
         );
-        await passSomeTime(random);
         worker.terminate();
-      }
-      await within(
-        Promise.all([sending, elsewhere]),
-        limitMs,
-        () => `${mode} by ${end}, ${sendMode}: ${JSON.stringify(channel.stats())}`,
-      );
-      worker.terminate();
-      assert.equal(channel.stats().receiver, "gone");
-      assert.equal(channel.closed, true);
-      assert.equal(sender.trySend(0), false);
-      assert.throws(() => sender.sendSync(0), ChannelClosedError);
-      await assert.rejects(sender.send(0), ChannelClosedError);
-      await channel.drained();
-    });
-  },
-);
+        assert.equal(channel.stats().receiver, "gone");
+        assert.equal(channel.closed, true);
+        if (sender !== undefined) {
+          assert.equal(sender.trySend(0), false);
+          assert.throws(() => sender.sendSync(0), ChannelClosedError);
+          await assert.rejects(sender.send(0), ChannelClosedError);
+        }
+        await channel.drained();
+      });
+    },
+  );
+}
 
 test(
   "a Worker dies waiting in an empty channel with the receiver, 16 times: senders are told",
@@ -442,3 +522,165 @@ test(
     });
   },
 );
+
+for (const kind of ["spmc", "mpmc"] as const) {
+  test(
+    `${kind}: Workers with receivers die at any moment, 120 of them: none is lost with them, and seen again only if redelivered`,
+    testLimit,
+    async () => {
+      let died = 0;
+      await runTrials(40, 9, async (index, random) => {
+        using channel = openChannel(random, undefined, kind);
+        const count = 300;
+        const senders = hasManySenders(kind) ? 2 - index % 2 : 1;
+        const receipts = Receipts.for(senders, count);
+        // One survives: here, or in a Worker where it can block.
+        const isHere = index % 2 === 0;
+        const survivorMode: ReceiveMode = isHere
+          ? pickFrom(receiveModes, random)
+          : pickFrom([...receiveModes, ...blockingReceiveModes], random);
+        const wait = pickFrom(waits, random);
+        const survivorTicket = channel.receiverTicket();
+        const victims = Array.from({ length: 3 }, (_, place) => {
+          const state = newState();
+          const ticket = channel.receiverTicket();
+          const end = ends[(index + place) % ends.length] as End;
+          // Deno does not terminate a Worker that blocks again and again.
+          const modes = terminatesBlocked
+            ? [...receiveModes, ...blockingReceiveModes]
+            : receiveModes;
+          const mode = pickFrom(
+            index % 4 < 2 ? modes.filter((mode) => !(mode in handedOver)) : modes,
+            random,
+          );
+          const worker = startVictim({
+            role: "sharer",
+            ticket,
+            mode,
+            wait: pickFrom(waits, random),
+            end,
+            after: 1 + Math.floor(random() * 80),
+            state,
+            receipts: { memory: receipts.memory, perSender: count },
+            seed: index * 10 + place,
+          });
+          return { worker, ticket, state, mode };
+        });
+        const senderTickets = Array.from({ length: senders }, () => channel.senderTicket());
+        const sending = senderTickets.map((ticket, id) =>
+          crew.perform({
+            kind: "send",
+            mode: pickFrom(sendModes, random),
+            tickets: [ticket],
+            ids: [id],
+            counts: [count],
+            wait: pickFrom(["block", "phased"] as const, random),
+          })
+        );
+        const surviving = crewOrHere(isHere, survivorMode, survivorTicket, wait, receipts);
+        for (const { worker, ticket, state } of victims) {
+          const enough = Math.floor(random() * 60);
+          // Some are terminated before they have opened anything.
+          for (
+            let turns = 4 + Math.floor(random() * 40);
+            turns > 0 && Atomics.load(state, sentIndex) < enough;
+            turns--
+          ) await turn();
+          worker.terminate();
+          channel.revoke(ticket);
+          died++;
+        }
+        const describe = () =>
+          `${survivorMode}, trial ${index}: ${JSON.stringify(channel.stats())}`;
+        const sent = Object.assign({}, ...await within(Promise.all(sending), limitMs, describe));
+        await within(surviving, limitMs, describe);
+        const stats = channel.stats();
+        assert.equal(stats.drained, true);
+        assert.equal(stats.received, count * senders, describe());
+        let missing = 0;
+        let repeated = 0;
+        for (let id = 0; id < senders; id++) {
+          assert.equal(sent[id], count);
+          const seen = receipts.of(id, count);
+          missing += seen.missing;
+          repeated += seen.repeated;
+        }
+        const inHand = victims.reduce((sum, { mode }) => sum + (handedOver[mode] ?? 0), 0);
+        assert.ok(missing <= inHand, `${missing} are missing, ${inHand} may be: ${describe()}`);
+        assert.ok(repeated <= stats.redelivered, `${repeated} came twice: ${describe()}`);
+      }, 2);
+      assert.equal(died, 120);
+    },
+  );
+
+  test(
+    `${kind}: a Worker dies as its sleeping receiver is woken, 24 times: another gets the value`,
+    testLimit,
+    async () => {
+      await runTrials(24, 10, async (index, random) => {
+        using channel = openChannel(random, 4, kind);
+        const receipts = Receipts.for(1, 4);
+        const state = newState();
+        const worker = startVictim({
+          role: "sharer",
+          ticket: channel.receiverTicket(),
+          mode: terminatesBlocked && index % 2 === 0 ? "receiveSync" : "receive",
+          wait: "block",
+          end: "terminate",
+          after: 0,
+          state,
+          receipts: { memory: receipts.memory, perSender: 4 },
+          seed: index,
+        });
+        await hasOpened(state);
+        using receiver = channel.receiver();
+        using sender = channel.sender();
+        const receiving = receiveAs("receive", receiver, "block", (value) => receipts.take(value));
+        await until(
+          () => channel.stats().receiverTimesSlept >= 2,
+          limitMs,
+          () => `they do not sleep: ${JSON.stringify(channel.stats())}`,
+        );
+        // The one, or the other, or both at once.
+        if (index % 3 === 0) worker.terminate();
+        sender.trySend(0);
+        if (index % 3 === 1) await passSomeTime(random);
+        worker.terminate();
+        await until(
+          // Perhaps by the one that died before it could say so.
+          () => receipts.total > 0 || channel.stats().received > 0,
+          limitMs,
+          () => `nobody got the value: ${JSON.stringify(channel.stats())}`,
+        );
+        sender.close();
+        await within(receiving, limitMs, () => JSON.stringify(channel.stats()));
+        assert.equal(channel.stats().received, 1);
+        assert.ok(receipts.of(0, 1).repeated <= channel.stats().redelivered);
+      });
+    },
+  );
+}
+
+/** Receives in this thread, or in a Worker of the crew. */
+async function crewOrHere(
+  isHere: boolean,
+  mode: ReceiveMode,
+  ticket: ReceiverTicket<number, Uint32Array>,
+  wait: WaitStrategy,
+  receipts: Receipts,
+): Promise<void> {
+  if (!isHere) {
+    await crew.perform({
+      kind: "receive",
+      mode,
+      ticket,
+      wait,
+      progress: new Int32Array(new SharedArrayBuffer(4)),
+      receipts: { memory: receipts.memory, perSender: receipts.perSender },
+      order: "any",
+    });
+    return;
+  }
+  using receiver = Receiver.open(ticket);
+  await receiveAs(mode, receiver, wait, (value) => receipts.take(value));
+}

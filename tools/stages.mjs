@@ -12,16 +12,26 @@ const BUN_TEST_LIMIT_MS = 120_000;
 /** Directories with TypeScript of ours; those that are there are type checked. */
 const SOURCES = ["mod.ts", "src", "ffi", "tests", "bench", "examples"];
 
+/** What a program can import. */
+const ENTRY_POINTS = ["mod.ts", "src/prometheus.ts", "src/opentelemetry.ts"];
+
 /** Every link in the docstrings and the README leads somewhere. */
 const TYPEDOC_OPTIONS = [
-  ...["--entryPoints", "mod.ts", "--tsconfig", "tsconfig.json", "--emit", "none"],
+  ...ENTRY_POINTS.flatMap((path) => ["--entryPoints", path]),
+  ...["--tsconfig", "tsconfig.json", "--emit", "none"],
   ...["--excludePrivate", "--disableSources", "--treatWarningsAsErrors"],
   // The constructors that only the library calls take what is not public.
   ...["--validation.notExported", "false"],
 ];
 
 /** What `zig fmt` formats. */
-export const ZIG_SOURCES = ["zig/build.zig", "zig/src"];
+export const ZIG_SOURCES = [
+  "build.zig",
+  "zig/build.zig",
+  "zig/src",
+  "zig/bench",
+  "examples/native/zig",
+];
 
 /**
  * A stage is a list of commands. A command that has `count` runs many tests and prints how they went;
@@ -57,10 +67,10 @@ export const STAGES = {
     }],
   },
   doc: {
-    about: "the examples in the docstrings and the README",
+    about: "the examples in the docstrings, the README and docs/",
     commands: () => [{
       name: "doc",
-      command: [tool("deno"), "test", "-A", "--doc", "mod.ts", "src/", "README.md"],
+      command: [tool("deno"), "test", "-A", "--doc", "mod.ts", "src/", "README.md", "docs/"],
       count: countDeno,
     }],
   },
@@ -99,7 +109,7 @@ function checks() {
     { name: "deno check", command: [deno, "check", ...sources] },
     { name: "deno lint", command: [deno, "lint"] },
     { name: "deno fmt", command: [deno, "fmt", "--check"] },
-    { name: "deno doc", command: [deno, "doc", "--quiet", "--lint", "mod.ts"] },
+    { name: "deno doc", command: [deno, "doc", "--quiet", "--lint", ...ENTRY_POINTS] },
     { name: "tsc", command: [...runScriptHere(), tsc, "--noEmit", "--pretty", "false"] },
     { name: "typedoc", command: [...runScriptHere(), typedoc, ...TYPEDOC_OPTIONS] },
     { name: "zig fmt", command: [tool("zig"), "fmt", "--check", ...ZIG_SOURCES] },

@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type Channel, type ChannelOptions, type Layout, mpsc } from "../../mod.ts";
+import {
+  type Channel,
+  type ChannelOptions,
+  type Layout,
+  mpsc,
+  type SendersOptions,
+} from "../../mod.ts";
 import type { Receiver, Sender } from "../../mod.ts";
 import { native } from "../../src/native.ts";
 import { within } from "./bounded.ts";
@@ -19,7 +25,7 @@ export interface Pair<Value, Batch> extends Disposable {
 /** Opens a channel, a sender and the receiver in this thread. */
 export function pair<Value, Batch>(
   layout: Layout<Value, Batch>,
-  options?: ChannelOptions,
+  options?: ChannelOptions & SendersOptions,
 ): Pair<Value, Batch> {
   const channel = mpsc(layout, options);
   const sender = channel.sender();
@@ -63,6 +69,19 @@ export function fill<Value, Batch>(
 /** How many channels this process has mapped. */
 export function channelsAlive(): number {
   return native().symbols.millrace_channels_alive();
+}
+
+/** The same, once it stays: the channels of a test file before this one go with its thread. */
+export async function channelsSettled(): Promise<number> {
+  let alive = channelsAlive();
+  for (let looks = 0; looks < 10; looks++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    if (channelsAlive() !== alive) {
+      alive = channelsAlive();
+      looks = 0;
+    }
+  }
+  return alive;
 }
 
 /** `0 … count - 1`. */

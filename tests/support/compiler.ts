@@ -4,6 +4,7 @@
  * @module
  */
 
+import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { supportFile } from "./runtime.ts";
@@ -17,9 +18,13 @@ const commands = {
 const packagedZig = supportFile(`../../node_modules/@zigc/linux-${process.arch}/bin/zig`);
 
 /** Compilers found, each by name. */
-export function compilers(language: keyof typeof commands): { name: string; command: string[] }[] {
+export function compilers(
+  language: keyof typeof commands,
+  programs?: readonly string[],
+): { name: string; command: string[] }[] {
   const found: { name: string; command: string[] }[] = [];
   for (const [program, ...parameters] of commands[language]) {
+    if (programs !== undefined && !programs.includes(program)) continue;
     for (const path of program === "zig" ? ["zig", packagedZig] : [program]) {
       if (spawnSync(path, program === "zig" ? ["version"] : ["--version"]).status !== 0) continue;
       found.push({
@@ -30,6 +35,11 @@ export function compilers(language: keyof typeof commands): { name: string; comm
     }
   }
   return found;
+}
+
+/** The C compiler that comes with Zig: it is always there. */
+export function zigCompiler(): string[] {
+  return compilers("c", ["zig"])[0]?.command ?? assert.fail("there is no Zig");
 }
 
 /** Compiles; throws with what the compiler said. */

@@ -58,6 +58,22 @@ export const receiveModes = [
 export const blockingReceiveModes = ["receiveSync", "blocking and async in turns"] as const;
 export type ReceiveMode = (typeof receiveModes)[number] | (typeof blockingReceiveModes)[number];
 
+/**
+ * The most values a mode has given back to the channel and not yet handed to the program: what dies
+ * with a Worker. The others give back only what has been handled.
+ */
+export const handedOver: Partial<Record<ReceiveMode, number>> = {
+  "receive": 1,
+  "receive, several pending": 5,
+  "for await": 1,
+  "batches": 16,
+  "receiveBatch and ready": 16,
+  "run with batches": 16,
+  "stream": 1,
+  "receiveSync": 1,
+  "blocking and async in turns": 1,
+};
+
 type Numbers = Sender<number, Uint32Array>;
 type NumbersReceiver = Receiver<number, Uint32Array>;
 
@@ -245,15 +261,24 @@ export async function sendAs(
   return index;
 }
 
-/** Receives until the channel ends, and tells `take` of every value. */
+/**
+ * Receives until the channel ends, and tells `take` of every value. Most modes wait for a promise it
+ * gives before they go on, with what they have claimed in their hands.
+ */
 export async function receiveAs(
   mode: ReceiveMode,
   receiver: NumbersReceiver,
   wait: WaitStrategy,
-  take: (value: number) => void,
+  take: (value: number) => void | Promise<void>,
 ): Promise<void> {
   const takeAll = (values: ArrayLike<number>) => {
-    for (let index = 0; index < values.length; index++) take(values[index] as number);
+    for (let index = 0; index < values.length; index++) void take(values[index] as number);
+  };
+  const takeEach = async (values: ArrayLike<number>) => {
+    for (let index = 0; index < values.length; index++) {
+      const pause = take(values[index] as number);
+      if (pause !== undefined) await pause;
+    }
   };
   const untilClosed = (error: unknown) => {
     if (!(error instanceof ChannelClosedError)) throw error;
@@ -262,7 +287,8 @@ export async function receiveAs(
   switch (mode) {
     case "receive":
       for (let value; (value = await receiver.receive().catch(untilClosed)) !== undefined;) {
-        take(value);
+        const pause = take(value);
+        if (pause !== undefined) await pause;
       }
       break;
     case "receive, several pending":
@@ -270,29 +296,32 @@ export async function receiveAs(
         const values = await Promise.all(
           Array.from({ length: 5 }, () => receiver.receive().catch(untilClosed)),
         );
-        for (const value of values) if (value !== undefined) take(value);
+        for (const value of values) if (value !== undefined) void take(value);
         if (values.includes(undefined)) break;
       }
       break;
     case "for await":
-      for await (const value of receiver) take(value);
+      for await (const value of receiver) {
+        const pause = take(value);
+        if (pause !== undefined) await pause;
+      }
       break;
     case "batches":
-      for await (const batch of receiver.batches({ max: 16 })) takeAll(batch);
+      for await (const batch of receiver.batches({ max: 16 })) await takeEach(batch);
       break;
     case "readable and release":
       while (await receiver.ready()) {
         const values = receiver.readable() as Uint32Array;
         // In two parts, so that a window is left half read.
         const half = values.length >>> 1;
-        takeAll(values.slice(0, half));
-        takeAll(values.slice(half));
+        await takeEach(values.slice(0, half));
         receiver.release(half);
+        await takeEach(values.slice(half));
         receiver.release();
       }
       break;
     case "drain and ready":
-      while (await receiver.ready()) receiver.drain(take);
+      while (await receiver.ready()) receiver.drain((value) => void take(value));
       break;
     case "receiveBatch and ready": {
       const out = new Uint32Array(16);
@@ -307,7 +336,10 @@ export async function receiveAs(
       break;
     case "stream": {
       const reader = receiver.toReadableStream().getReader();
-      for (let read; !(read = await reader.read()).done;) take(read.value);
+      for (let read; !(read = await reader.read()).done;) {
+        const pause = take(read.value);
+        if (pause !== undefined) await pause;
+      }
       break;
     }
     case "receiveSync":
@@ -315,7 +347,8 @@ export async function receiveAs(
       try {
         for (let count = 0;; count++) {
           const isAsync = mode !== "receiveSync" && count % 3 === 0;
-          take(isAsync ? await receiver.receive() : receiver.receiveSync({ wait }));
+          const pause = take(isAsync ? await receiver.receive() : receiver.receiveSync({ wait }));
+          if (pause !== undefined) await pause;
         }
       } catch (error) {
         untilClosed(error);
@@ -324,20 +357,74 @@ export async function receiveAs(
   }
 }
 
-/** Holds what is received against what each sender must have sent: 0, 1, 2, … of every one. */
+/**
+ * In what order a receiver gets the values of a sender: each of them; not all, where others get some;
+ * or any, where others leave behind what they have claimed.
+ */
+export type Order = "each" | "rising" | "any";
+
+/** Holds what one receiver gets against what each sender must have sent: 0, 1, 2, … of every one. */
 export class Tally {
   /** How many of each sender's were received. */
   readonly received: Record<number, number> = {};
   total = 0;
+  readonly #next: Record<number, number> = {};
+  readonly #order: Order;
+
+  constructor(order: Order = "each") {
+    this.#order = order;
+  }
 
   take(value: number): void {
     const id = idOf(value);
-    const expected = this.received[id] ?? 0;
-    if (indexOf(value) !== expected) {
-      throw new Error(`sender ${id}: expected its value ${expected}, received ${indexOf(value)}`);
+    const index = indexOf(value);
+    const expected = this.#next[id] ?? 0;
+    const isNext = this.#order === "each" ? index === expected : index >= expected;
+    if (!isNext && this.#order !== "any") {
+      throw new Error(`sender ${id}: expected its value ${expected}, received ${index}`);
     }
-    this.received[id] = expected + 1;
+    this.#next[id] = index + 1;
+    this.received[id] = (this.received[id] ?? 0) + 1;
     this.total++;
+  }
+}
+
+/** How often each value was received, by all receivers in all threads together. */
+export class Receipts {
+  /** To be posted to other threads: `new Receipts(memory, perSender)` there. */
+  readonly memory: SharedArrayBuffer;
+  /** The most values of one sender. */
+  readonly perSender: number;
+  readonly #counts: Uint8Array<SharedArrayBuffer>;
+
+  constructor(memory: SharedArrayBuffer, perSender: number) {
+    this.memory = memory;
+    this.perSender = perSender;
+    this.#counts = new Uint8Array(memory);
+  }
+
+  static for(senders: number, perSender: number): Receipts {
+    return new Receipts(new SharedArrayBuffer(senders * perSender), perSender);
+  }
+
+  take(value: number): void {
+    const place = idOf(value) * this.perSender + indexOf(value);
+    if (!(place < this.#counts.length)) throw new Error(`nobody sends ${value}`);
+    Atomics.add(this.#counts, place, 1);
+  }
+
+  /** Of the first `count` values of a sender: how many were never seen, and how often one again. */
+  of(id: number, count: number): { missing: number; repeated: number } {
+    const counts = this.#counts.slice(id * this.perSender, id * this.perSender + count);
+    return {
+      missing: counts.reduce((sum, times) => sum + (times === 0 ? 1 : 0), 0),
+      repeated: counts.reduce((sum, times) => sum + Math.max(0, times - 1), 0),
+    };
+  }
+
+  /** How many values were seen, each counted as often as it was. */
+  get total(): number {
+    return this.#counts.reduce((sum, times) => sum + times, 0);
   }
 }
 
@@ -359,6 +446,17 @@ export type Job =
     readonly wait: WaitStrategy;
     /** Counts what has been received. */
     readonly progress: Int32Array;
+    /** Given when several receivers share the senders. */
+    readonly receipts?: Pick<Receipts, "memory" | "perSender">;
+    readonly order?: Order;
+  }
+  | {
+    /** One receiver after the other, each for some values: what it has claimed beyond stays behind. */
+    readonly kind: "visits";
+    readonly tickets: readonly ReceiverTicket<number, Uint32Array>[];
+    readonly quotas: readonly number[];
+    readonly wait: WaitStrategy;
+    readonly receipts: Pick<Receipts, "memory" | "perSender">;
   }
   | {
     /** Blocks for values and sends them on; or sends one and blocks until it has come back. */
@@ -375,13 +473,16 @@ export type JobResult = Record<number, number>;
 export async function perform(job: Job): Promise<JobResult> {
   if (job.kind === "receive") {
     using receiver = Receiver.open(job.ticket);
-    const tally = new Tally();
+    const tally = new Tally(job.order);
+    const receipts = job.receipts && new Receipts(job.receipts.memory, job.receipts.perSender);
     await receiveAs(job.mode, receiver, job.wait, (value) => {
       tally.take(value);
+      receipts?.take(value);
       Atomics.add(job.progress, 0, 1);
     });
     return tally.received;
   }
+  if (job.kind === "visits") return await visit(job);
   if (job.kind !== "send") {
     using receiver = Receiver.open(job.from);
     using sender = Sender.open(job.to);
@@ -411,4 +512,24 @@ export async function perform(job: Job): Promise<JobResult> {
     }
   }
   return sent;
+}
+
+async function visit(job: Extract<Job, { kind: "visits" }>): Promise<JobResult> {
+  const receipts = new Receipts(job.receipts.memory, job.receipts.perSender);
+  const received: JobResult = {};
+  try {
+    for (const [turn, ticket] of job.tickets.entries()) {
+      using receiver = Receiver.open(ticket);
+      for (let left = job.quotas[turn] as number; left > 0; left--) {
+        const value = left % 2 === 0
+          ? await receiver.receive()
+          : receiver.receiveSync({ wait: job.wait });
+        receipts.take(value);
+        received[idOf(value)] = (received[idOf(value)] ?? 0) + 1;
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof ChannelClosedError)) throw error;
+  }
+  return received;
 }

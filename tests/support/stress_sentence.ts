@@ -5,7 +5,7 @@
  */
 
 import type { ReceiverTicket, SenderTicket, WaitStrategy } from "../../mod.ts";
-import type { SendMode } from "./stress_jobs.ts";
+import type { Receipts, ReceiveMode, SendMode } from "./stress_jobs.ts";
 
 /** Terminated from outside; by its own `close()`; by an exception nobody catches. */
 export const ends = ["terminate", "close", "crash"] as const;
@@ -34,6 +34,14 @@ export type Sentence =
     readonly ticket: ReceiverTicket<number, Uint32Array>;
     /** How it receives its `after` values and waits for more; "hold" does not wait for more. */
     readonly mode: "receive" | "receiveSync" | "hold";
+  }
+  | Common & {
+    /** One receiver of several: it receives until it dies, and pauses at times with what it has. */
+    readonly role: "sharer";
+    readonly ticket: ReceiverTicket<number, Uint32Array>;
+    readonly mode: ReceiveMode;
+    readonly receipts: Pick<Receipts, "memory" | "perSender">;
+    readonly seed: number;
   };
 
 /** 1 once the endpoint is open, 2 once a receiver waits for its end. */

@@ -1,8 +1,8 @@
 /** A Worker of the termination tests: it holds an endpoint, and dies with it. */
 
-import { ChannelClosedError, Receiver, Sender } from "../../mod.ts";
-import { sendAs } from "./stress_jobs.ts";
-import { turn } from "./stress_host.ts";
+import { ChannelClosedError, Receiver, Sender, TicketError } from "../../mod.ts";
+import { Receipts, receiveAs, sendAs } from "./stress_jobs.ts";
+import { randomFrom, turn } from "./stress_host.ts";
 import { phaseIndex, type Sentence, sentIndex } from "./stress_sentence.ts";
 
 const scope = globalThis as unknown as {
@@ -70,7 +70,32 @@ async function receive(sentence: Extract<Sentence, { role: "receiver" }>): Promi
   }
 }
 
+async function share(sentence: Extract<Sentence, { role: "sharer" }>): Promise<void> {
+  const { state, mode, after, wait, end } = sentence;
+  const random = randomFrom(sentence.seed);
+  const receipts = new Receipts(sentence.receipts.memory, sentence.receipts.perSender);
+  try {
+    const receiver = Receiver.open(sentence.ticket);
+    Atomics.store(state, phaseIndex, 1);
+    await receiveAs(mode, receiver, wait, (value) => {
+      receipts.take(value);
+      const received = Atomics.add(state, sentIndex, 1) + 1;
+      if (end !== "terminate" && received >= after) {
+        die(sentence);
+        throw died;
+      }
+      // Here it can be terminated, with what it has claimed.
+      if (random() < 0.2) return turn();
+    });
+  } catch (error) {
+    // Its ticket was taken back, or the others have received everything.
+    const isOver = error instanceof ChannelClosedError || error instanceof TicketError;
+    if (error !== died && !isOver) throw error;
+  }
+}
+
 scope.onmessage = ({ data: sentence }) => {
+  if (sentence.role === "sharer") return share(sentence);
   if (sentence.role === "sender") return send(sentence);
   return receive(sentence);
 };

@@ -228,7 +228,7 @@ const tasks = {
   ): { answer: number; tookMs: number } {
     const { symbols } = native();
     const role = ticket.millrace === "sender" ? 0 : 1;
-    const handle = symbols.millrace_endpoint_open(ticket.right, role, new BigUint64Array(3));
+    const handle = symbols.millrace_endpoint_open(ticket.right, role, new BigUint64Array(4));
     if (handle < 0) throw new Error(`open answered ${handle}`);
     if (role === 0) {
       const slots = symbols.millrace_sender_reserve(handle, 1);

@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { bytes, mpmc, mpsc, spmc, spsc, type Statistics, struct, u32, u8, utf8 } from "../mod.ts";
+import { until } from "./support/bounded.ts";
+import { range, takeAll } from "./support/channels.ts";
+import { TestWorker, workerKinds } from "./support/workers.ts";
+
+const kinds = { mpsc, spsc, spmc, mpmc };
+
+for (const [kind, create] of Object.entries(kinds)) {
+  test(`stats() of ${kind} counts messages, bytes, batches and the largest batch`, () => {
+    using channel = create(u32, { capacity: 64 });
+    using sender = channel.sender();
+    using receiver = channel.receiver();
+    sender.sendBatch(range(5));
+    sender.sendBatch(range(9));
+    sender.sendBatch(range(2));
+    receiver.receiveBatch(6);
+    const stats = channel.stats();
+    assert.deepEqual(pick(stats, "sent", "received", "size", "bytesSent", "bytesReceived"), {
+      sent: 16,
+      received: 6,
+      size: 10,
+      bytesSent: 64,
+      bytesReceived: 24,
+    });
+    assert.deepEqual(pick(stats, "commits", "largestBatch", "slotsUsed", "highWater"), {
+      commits: 3,
+      largestBatch: 9,
+      slotsUsed: 10,
+      highWater: 16,
+    });
+    assert.deepEqual(pick(stats, "senders", "receivers", "redelivered"), {
+      senders: 1,
+      receivers: 1,
+      redelivered: 0,
+    });
+    assert.deepEqual(stats.rings, [{
+      ring: 0,
+      sent: 16,
+      received: 6,
+      size: 10,
+      used: 10,
+      highWater: 16,
+      timesFull: 0,
+      timesSlept: 0,
+    }]);
+    takeAll(receiver);
+    assert.equal(channel.stats().highWater, 16, "the mark stays");
+    assert.equal(channel.stats().largestBatch, 9);
+    receiver.close();
+    assert.equal(channel.stats().receivers, 0);
+  });
+}
+
+function pick<Key extends keyof Statistics>(
+  statistics: Statistics,
+  ...keys: Key[]
+): Record<string, unknown> {
+  return Object.fromEntries(keys.map((key) => [key, statistics[key]]));
+}
+
+test("stats() counts the bytes of a struct with the gaps between its fields", () => {
+  using channel = mpsc(struct({ small: u8, large: u32 }), { capacity: 8 });
+  using receiver = channel.receiver();
+  using sender = channel.sender();
+  sender.sendBatch([{ small: 1, large: 2 }, { small: 3, large: 4 }]);
+  takeAll(receiver);
+  assert.deepEqual(pick(channel.stats(), "bytesSent", "bytesReceived"), {
+    bytesSent: 16,
+    bytesReceived: 16,
+  });
+});
+
+for (const [kind, create] of Object.entries(kinds)) {
+  test(`stats() of ${kind} counts the bytes of records sent and received the same, without what fills a ring's end`, () => {
+    using channel = create(bytes, { capacity: 1024, initialSequence: 2 ** 31 - 100 });
+    using sender = channel.sender();
+    using receiver = channel.receiver();
+    let expected = 0;
+    for (let round = 0; round < 200; round++) {
+      const lengths = range(3).map((index) => (round * 37 + index * 101) % 200);
+      for (const length of lengths) {
+        assert.ok(sender.trySend(new Uint8Array(length)));
+        expected += 8 + Math.ceil(length / 8) * 8;
+      }
+      assert.equal(channel.stats().bytesSent, expected);
+      for (let index = 0; index < (round % 2 === 0 ? 3 : 1); index++) {
+        if (round % 3 === 0) receiver.tryReceive();
+        else receiver.receiveBatch(1);
+      }
+      if (round % 2 === 1) takeAll(receiver);
+      assert.equal(channel.stats().size, 0);
+      assert.equal(channel.stats().bytesReceived, expected, `after round ${round}`);
+    }
+  });
+}
+
+test("stats() tells of every ring that has a sender, and its counters go on with the next", () => {
+  using channel = mpsc(u32, { capacity: 8 });
+  using receiver = channel.receiver();
+  assert.deepEqual(channel.stats().rings, []);
+  const senders = range(3).map(() => channel.sender());
+  senders.forEach((sender, index) => sender.sendBatch(range(index + 1)));
+  const told = () =>
+    channel.stats().rings.map(({ ring, sent, used, highWater }) => [ring, sent, used, highWater]);
+  assert.deepEqual(told(), [[0, 1, 1, 1], [1, 2, 2, 2], [2, 3, 3, 3]]);
+  assert.equal(channel.stats().slotsUsed, 6);
+  assert.equal(channel.stats().highWater, 3, "of one ring");
+  senders[1]?.close();
+  assert.deepEqual(told().map(([ring]) => ring), [0, 1, 2], "what it sent is still there");
+  assert.equal(channel.stats().senders, 2);
+  takeAll(receiver);
+  assert.deepEqual(told(), [[0, 1, 0, 1], [2, 3, 0, 3]]);
+  assert.equal(channel.stats().sent, 6, "what a closed sender sent stays counted");
+  using again = channel.sender();
+  again.sendBatch(range(1));
+  assert.deepEqual(told(), [[0, 1, 0, 1], [1, 3, 1, 2], [2, 3, 0, 3]]);
+  for (const sender of senders) sender.close();
+});
+
+test("stats().highWater never misses a ring that was found full", () => {
+  using channel = mpsc(u32, { capacity: 16 });
+  using sender = channel.sender();
+  using receiver = channel.receiver();
+  sender.sendBatch(range(4));
+  takeAll(receiver);
+  assert.equal(channel.stats().highWater, 4);
+  // In the middle of a window the receiver does not look at the tail again.
+  sender.sendBatch(range(4));
+  receiver.tryReceive();
+  assert.equal(sender.sendBatch(range(20)), 13);
+  assert.equal(sender.trySend(1), false);
+  assert.equal(channel.stats().timesFull > 0, true);
+  receiver.receiveBatch(16);
+  takeAll(receiver);
+  assert.equal(channel.stats().slotsUsed, 0);
+  assert.equal(channel.stats().highWater, 16);
+});
+
+for (const [kind, create] of Object.entries(kinds)) {
+  for (const workerKind of workerKinds) {
+    test(`stats() of ${kind} counts sleeps and wake-ups of both sides with a ${workerKind} Worker`, async () => {
+      using channel = create(u32, { capacity: 4, pollBudget: 0, wait: "block" });
+      await using worker = new TestWorker(workerKind);
+      using sender = channel.sender();
+      await worker.call("openReceiver", channel.receiverTicket());
+      let woken = 0;
+      for (let round = 1; woken < 3; round++) {
+        assert.ok(round < 50, "who sleeps is woken");
+        const received = worker.call("receiveSync");
+        const before = channel.stats().receiverTimesSlept;
+        await until(() => channel.stats().receiverTimesSlept > before, "the Worker sleeps");
+        assert.equal(channel.stats().receiverWakeUps, woken);
+        sender.sendSync(round);
+        // Once at most; and not at all if the Worker had just looked up by itself.
+        const wakeUps = channel.stats().receiverWakeUps;
+        assert.ok(wakeUps === woken || wakeUps === woken + 1, `${wakeUps} after ${woken}`);
+        woken = wakeUps;
+        assert.equal(await received, round);
+      }
+      assert.equal(channel.stats().senderWakeUps, 0);
+      assert.equal(channel.stats().timesSlept, 0);
+
+      sender.sendBatch(range(4));
+      const sent = sender.send(9);
+      await until(() => channel.stats().timesSlept === 1, "the sender sleeps");
+      assert.equal(channel.stats().rings[0]?.timesSlept, 1);
+      assert.equal(await worker.call("receiveSync"), 0);
+      await sent;
+      const { senderWakeUps, receiverWakeUps, wakeUps } = channel.stats();
+      assert.deepEqual([senderWakeUps, receiverWakeUps, wakeUps], [1, 3, 4]);
+    });
+  }
+}
+
+test("a close wakes whoever sleeps, and stats() counts it; who does not sleep is not woken", async () => {
+  using channel = mpsc(utf8, { pollBudget: 0 });
+  using receiver = channel.receiver();
+  using sender = channel.sender();
+  for (let count = 0; count < 100; count++) {
+    await sender.send("quick");
+    assert.equal(await receiver.receive(), "quick");
+  }
+  assert.equal(channel.stats().wakeUps, 0);
+  const receiving = receiver.receive().catch(() => "ended");
+  await until(() => channel.stats().receiverTimesSlept === 1, "the receiver sleeps");
+  channel.close();
+  assert.equal(await receiving, "ended");
+  assert.equal(channel.stats().receiverWakeUps, 1);
+});
+
+for (const [kind, create] of Object.entries({ spmc, mpmc })) {
+  for (const workerKind of workerKinds) {
+    test(`stats() of ${kind} counts what a ${workerKind} Worker had claimed when it died, once as received`, async () => {
+      using channel = create(u32, { capacity: 16, claim: 4, latency: true });
+      using sender = channel.sender();
+      sender.sendBatch(range(10));
+      {
+        await using worker = new TestWorker(workerKind);
+        await worker.call("openReceiver", channel.receiverTicket());
+        assert.equal(await worker.call("receiveSync"), 0, "and three more are claimed");
+        assert.deepEqual(pick(channel.stats(), "received", "receivers", "redelivered"), {
+          received: 1,
+          receivers: 1,
+          redelivered: 0,
+        });
+        // Keeps the channel open while it has no receiver.
+        channel.receiverTicket();
+      }
+      await until(() => channel.stats().receivers === 0, "the Worker is gone");
+      using receiver = channel.receiver();
+      assert.deepEqual(takeAll(receiver).sort((a, b) => a - b), range(10).slice(1));
+      assert.deepEqual(pick(channel.stats(), "sent", "received", "bytesReceived", "redelivered"), {
+        sent: 10,
+        received: 10,
+        bytesReceived: 40,
+        redelivered: 3,
+      });
+      assert.equal(channel.stats().latency?.count, 10);
+    });
+  }
+}
