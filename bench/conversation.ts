@@ -7,6 +7,7 @@
 import {
   type Channel,
   mpsc,
+  type PollBudget,
   type Receiver,
   Receiver as Receivers,
   type ReceiverTicket,
@@ -16,8 +17,9 @@ import {
   u32,
   type WaitStrategy,
 } from "../mod.ts";
-import { mismatch } from "./harness.ts";
+import { mismatch, roundTrips, type Side } from "./harness.ts";
 import { FutexWord } from "./peers/futex.ts";
+import { postMessageRoundTrips } from "./peers/post_message.ts";
 import { type Role, startWorker, workerScope } from "./workers.ts";
 
 type U32Sender = Sender<number, Uint32Array>;
@@ -63,9 +65,27 @@ export const answering: Role = ({ pings, pongs, words }: Setup) => {
   };
 };
 
+/** How a side makes round trips: as many as the array is long, with what each took, in ms. */
+export type Talk = (conversation: Conversation, tookMs: Float64Array) => Promise<void> | void;
+
+/** Sides that talk with one Worker, each in its way; the Worker has the role `answering`. */
+export async function conversationSides(
+  suite: string,
+  pings: number,
+  talks: Readonly<Record<string, Talk>>,
+  warmUps?: number,
+): Promise<Side[]> {
+  const conversation = await Conversation.start(suite);
+  const sides: Side[] = [];
+  for (const [name, talk] of Object.entries(talks)) {
+    sides.push(await roundTrips(name, pings, (tookMs) => talk(conversation, tookMs), warmUps));
+  }
+  return sides;
+}
+
 /** This side of the conversation. */
 export class Conversation {
-  readonly worker: Worker;
+  readonly #worker: Worker;
   readonly #sender: U32Sender;
   readonly #receiver: U32Receiver;
   readonly #words: SharedArrayBuffer;
@@ -76,16 +96,17 @@ export class Conversation {
     pongs: Channel<number, Uint32Array>,
     words: SharedArrayBuffer,
   ) {
-    this.worker = worker;
+    this.#worker = worker;
     this.#sender = pings.sender();
     this.#receiver = pongs.receiver();
     this.#words = words;
   }
 
   /** Starts a Worker with the role `answering` of the suite in file `suite`. */
-  static async start(suite: string): Promise<Conversation> {
-    const pings = mpsc(u32, { capacity: 16 });
-    const pongs = mpsc(u32, { capacity: 16 });
+  static async start(suite: string, pollBudget?: PollBudget): Promise<Conversation> {
+    const options = { capacity: 16, ...(pollBudget !== undefined && { pollBudget }) };
+    const pings = mpsc(u32, options);
+    const pongs = mpsc(u32, options);
     const words = new SharedArrayBuffer(256);
     const setup: Setup = { pings: pings.receiverTicket(), pongs: pongs.senderTicket(), words };
     const worker = await startWorker(suite, "answering", setup);
@@ -93,7 +114,7 @@ export class Conversation {
   }
 
   #command(command: Command): void {
-    this.worker.postMessage(command);
+    this.#worker.postMessage(command);
   }
 
   /** Round trips of two event loops. */
@@ -107,6 +128,11 @@ export class Conversation {
       tookMs[ping] = performance.now() - startMs;
       if (pong !== ping) mismatch(ping, pong);
     }
+  }
+
+  /** Round trips by `postMessage`. */
+  post(tookMs: Float64Array, gap?: () => Promise<void>): Promise<void> {
+    return postMessageRoundTrips(this.#worker, tookMs, gap);
   }
 
   /** Round trips of two threads that block. */

@@ -30,6 +30,8 @@ export interface Sample {
 /** One implementation of what a suite measures. */
 export interface Side {
   readonly name: string;
+  /** If it is not the suite's. */
+  readonly unit?: Unit | "bytes";
   sample(): Promise<Sample>;
 }
 
@@ -60,7 +62,7 @@ export type Line =
     readonly max: number;
   }
   & (
-    | { readonly impl: string; readonly unit: Unit; readonly p99?: number }
+    | { readonly impl: string; readonly unit: Unit | "bytes"; readonly p99?: number }
     | { readonly ratio: string }
   );
 
@@ -74,14 +76,14 @@ export async function measure(suite: Suite, effort: Effort): Promise<Line[]> {
     for (const side of sides) samplesOf(samples, side.name).push(await side.sample());
   }
   const lines: Line[] = [];
-  for (const { name } of sides) {
+  for (const { name, unit = suite.unit } of sides) {
     const own = samplesOf(samples, name);
     const p99s = own.flatMap(({ p99 }) => p99 ?? []);
     lines.push({
       bench: suite.name,
       runtime,
       impl: name,
-      unit: suite.unit,
+      unit,
       ...spread(own.map(({ value }) => value)),
       ...(p99s.length > 0 && { p99: rounded(median(p99s)) }),
     });
@@ -133,9 +135,13 @@ export interface Transfer {
 }
 
 /** A side that counts messages per second, over as many as fill the time of a sample. */
-export async function throughput(transfer: Transfer, { sampleMs }: Effort): Promise<Side> {
+export async function throughput(
+  transfer: Transfer,
+  { sampleMs }: Pick<Effort, "sampleMs">,
+  { warmMs = warmUpMs, firstCount = 1024 }: { warmMs?: number; firstCount?: number } = {},
+): Promise<Side> {
   const step = transfer.step ?? 1;
-  let count = 1024 * step;
+  let count = firstCount * step;
   const next = async () => {
     const startMs = performance.now();
     await transfer.run(count);
@@ -147,7 +153,7 @@ export async function throughput(transfer: Transfer, { sampleMs }: Effort): Prom
     return { value: perSecond };
   };
   // Compilers take their time: what handles objects can take a second until it is at its fastest.
-  const warmUntilMs = performance.now() + warmUpMs;
+  const warmUntilMs = performance.now() + warmMs;
   while (performance.now() < warmUntilMs) await next();
   return { name: transfer.name, sample: next };
 }

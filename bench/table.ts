@@ -13,7 +13,7 @@ const prefixes: readonly (readonly [least: number, prefix: string])[] = [
   [0, ""],
 ];
 
-function amount(value: number, unit: Unit): string {
+function amount(value: number, unit: Unit | "bytes"): string {
   if (unit !== "msg/s") return `${value.toPrecision(4)} ${unit}`;
   const [least, prefix] = prefixes.find(([least]) => value >= least) ?? [0, ""];
   return `${(value / (least || 1)).toPrecision(4)} ${prefix}${unit}`;

@@ -6,14 +6,12 @@
 
 import { mpsc, Sender, type SenderTicket, u32 } from "../../mod.ts";
 import { mismatch, type Suite, throughput } from "../harness.ts";
+import { looksMax, sequenceTransfer } from "../millrace.ts";
 import { ringMemory, ringPusher, ringTransfer } from "../peers/ringbuf.ts";
 import { type Role, startWorker, workerScope } from "../workers.ts";
 
 const capacity = 2 ** 16;
 const batch = 1024;
-/** Looks in vain before a side waits: a batch takes the other side less than a turn of a loop. */
-const looksMax = 256;
-
 type Ticket = SenderTicket<number, Uint32Array>;
 
 /** What the Workers do. */
@@ -32,16 +30,19 @@ export const roles: Record<string, Role> = {
   /** Fills the ring itself. */
   inPlace: (ticket: Ticket) => {
     const sender = Sender.open(ticket);
+    const fill = (next: number) => {
+      const room = sender.reserve(batch);
+      if (room === undefined) return next;
+      for (let index = 0; index < room.length; index++) room[index] = next++;
+      sender.commit();
+      return next;
+    };
     return async (count: number) => {
       for (let next = 0, looks = 0; next < count;) {
-        const room = sender.reserve(Math.min(batch, count - next));
-        if (room === undefined) {
-          if (++looks > looksMax) await sender.ready();
-          continue;
-        }
-        looks = 0;
-        for (let index = 0; index < room.length; index++) room[index] = next++;
-        sender.commit();
+        const reached = fill(next);
+        if (reached !== next) looks = 0;
+        else if (++looks > looksMax) await sender.ready();
+        next = reached;
       }
     };
   },
@@ -54,12 +55,6 @@ export const roles: Record<string, Role> = {
   },
   ringbuf: ringPusher(batch),
 };
-
-function check(values: Uint32Array, next: number, length: number): void {
-  for (let index = 0; index < length; index++) {
-    if (values[index] !== next + index) mismatch(next + index, values[index]);
-  }
-}
 
 /** The suite. */
 export const suite: Suite = {
@@ -83,44 +78,47 @@ export const suite: Suite = {
     const pushing = await startWorker(import.meta.url, "ringbuf", memory);
 
     const values = new Uint32Array(batch);
-    const runCopied = async (count: number) => {
-      sender.postMessage(count);
-      for (let next = 0, looks = 0; next < count;) {
-        const received = copiedReceiver.receiveBatch(values);
-        if (received > 0) looks = 0;
-        else if (++looks > looksMax) await copiedReceiver.ready();
-        check(values, next, received);
-        next += received;
+    const takeCopied = (next: number) => {
+      const received = copiedReceiver.receiveBatch(values);
+      for (let index = 0; index < received; index++) {
+        if (values[index] !== next) mismatch(next, values[index]);
+        next++;
       }
+      return next;
     };
-    const runInPlace = async (count: number) => {
-      reserving.postMessage(count);
-      for (let next = 0, looks = 0; next < count;) {
-        const window = inPlaceReceiver.readable();
-        if (window === undefined) {
-          if (++looks > looksMax) await inPlaceReceiver.ready();
-          continue;
-        }
-        looks = 0;
-        check(window, next, window.length);
-        next += window.length;
-        inPlaceReceiver.release();
+    const takeInPlace = (next: number) => {
+      const window = inPlaceReceiver.readable();
+      if (window === undefined) return next;
+      for (let index = 0; index < window.length; index++) {
+        if (window[index] !== next) mismatch(next, window[index]);
+        next++;
       }
+      inPlaceReceiver.release();
+      return next;
     };
     const runPosted = (count: number) => {
       const { promise, resolve } = Promise.withResolvers<void>();
       let next = 0;
       posting.onmessage = ({ data }) => {
-        check(data as Uint32Array, next, batch);
-        next += batch;
+        const values = data as Uint32Array;
+        for (let index = 0; index < batch; index++) {
+          if (values[index] !== next) mismatch(next, values[index]);
+          next++;
+        }
         if (next === count) resolve();
       };
       posting.postMessage(count);
       return promise;
     };
     return [
-      await throughput({ name: "millrace", step: batch, run: runCopied }, effort),
-      await throughput({ name: "millrace-in-place", step: batch, run: runInPlace }, effort),
+      await throughput({
+        ...sequenceTransfer("millrace", sender, copiedReceiver, takeCopied),
+        step: batch,
+      }, effort),
+      await throughput({
+        ...sequenceTransfer("millrace-in-place", reserving, inPlaceReceiver, takeInPlace),
+        step: batch,
+      }, effort),
       await throughput({ name: "postMessage", step: batch, run: runPosted }, effort),
       await throughput(ringTransfer(pushing, memory, batch), effort),
     ];

@@ -5,7 +5,8 @@
  */
 
 import { mpsc, Receiver, type ReceiverTicket, Sender, type SenderTicket, u32 } from "../../mod.ts";
-import { delay, type Effort, efforts, mismatch, type Sample, type Suite } from "../harness.ts";
+import { type Effort, efforts, mismatch, type Sample, type Suite } from "../harness.ts";
+import { cpuMs } from "../idle.ts";
 import { type Role, startWorker, workerScope } from "../workers.ts";
 
 const idleMs = 3000;
@@ -25,16 +26,6 @@ export const roles: Record<string, Role> = {
   postMessage: () => (value: number) => workerScope.postMessage(value),
 };
 
-/** CPU of the whole process, all its threads, over the idle time. */
-async function cpuMs(): Promise<Sample> {
-  // What happened before (compilation, collection of garbage, polling) settles first.
-  await delay(500);
-  const before = process.cpuUsage();
-  await delay(idleMs);
-  const { user, system } = process.cpuUsage(before);
-  return { value: (user + system) / 1000 };
-}
-
 /** A receiver that waits, and what ends its wait. */
 interface Wait {
   readonly received: Promise<unknown>;
@@ -50,7 +41,7 @@ async function idle(
   const start = async (ticket?: unknown) =>
     worker = await startWorker(import.meta.url, role, ticket);
   const { received, send } = await wait(start);
-  const sample = await cpuMs();
+  const sample = await cpuMs(idleMs);
   send(last);
   // It must arrive: a receiver that nobody can wake idles well.
   const value = await received;

@@ -6,8 +6,7 @@
 
 import { mpsc, Sender, type SenderTicket, u32 } from "../../mod.ts";
 import { mismatch, type Suite, throughput } from "../harness.ts";
-import { poster, postMessageTransfer } from "../peers/post_message.ts";
-import { ringMemory, ringPusher, ringTransfer } from "../peers/ringbuf.ts";
+import { openPeers, peerRoles } from "../numbers.ts";
 import { type Role, startWorker } from "../workers.ts";
 
 const capacity = 2 ** 16;
@@ -22,8 +21,7 @@ export const roles: Record<string, Role> = {
       }
     };
   },
-  postMessage: poster((index) => index),
-  ringbuf: ringPusher(1),
+  ...peerRoles,
 };
 
 /** The suite. */
@@ -39,9 +37,6 @@ export const suite: Suite = {
     const channel = mpsc(u32, { capacity });
     const receiver = channel.receiver();
     const sender = await startWorker(import.meta.url, "millrace", channel.senderTicket());
-    const posting = await startWorker(import.meta.url, "postMessage");
-    const memory = ringMemory(capacity);
-    const pushing = await startWorker(import.meta.url, "ringbuf", memory);
 
     const run = async (count: number) => {
       sender.postMessage(count);
@@ -57,13 +52,7 @@ export const suite: Suite = {
     };
     return [
       await throughput({ name: "millrace", run }, effort),
-      await throughput(
-        postMessageTransfer<number>(posting, (value, index) => {
-          if (value !== index) mismatch(index, value);
-        }),
-        effort,
-      ),
-      await throughput(ringTransfer(pushing, memory, 1), effort),
+      ...await openPeers(import.meta.url, capacity, effort),
     ];
   },
 };

@@ -4,11 +4,9 @@
  * @module
  */
 
-import { mpsc, Sender, type SenderTicket, utf8 } from "../../mod.ts";
-import { mismatch, type Suite, throughput } from "../harness.ts";
-import { millraceTransfer } from "../millrace.ts";
-import { poster, postMessageTransfer } from "../peers/post_message.ts";
-import { type Role, startWorker } from "../workers.ts";
+import { utf8 } from "../../mod.ts";
+import { mismatch } from "../harness.ts";
+import { messageSuite } from "../messages.ts";
 
 const texts = Array.from(
   { length: 1024 },
@@ -23,32 +21,13 @@ function check(value: string, index: number): void {
   if (value !== make(index)) mismatch(make(index), value);
 }
 
-/** What the Workers do. */
-export const roles: Record<string, Role> = {
-  millrace: (ticket: SenderTicket<string>) => {
-    const writer = Sender.open(ticket).writer();
-    return (count: number) => {
-      for (let index = 0; index < count; index++) writer.push(make(index));
-      writer.flush();
-    };
-  },
-  postMessage: poster(make),
-};
-
-/** The suite. */
-export const suite: Suite = {
+/** The suite, and what its Workers do. */
+export const { roles, suite } = messageSuite({
+  file: import.meta.url,
   name: "utf8",
   about: "strings of 100 bytes, Worker to main",
-  unit: "msg/s",
-  ratios: [["millrace/postMessage", "millrace", "postMessage"]],
-  async open(effort) {
-    const channel = mpsc(utf8, { capacity: 2 ** 20 });
-    const receiver = channel.receiver();
-    const sender = await startWorker(import.meta.url, "millrace", channel.senderTicket());
-    const posting = await startWorker(import.meta.url, "postMessage");
-    return [
-      await throughput(millraceTransfer(sender, receiver, check), effort),
-      await throughput(postMessageTransfer(posting, check), effort),
-    ];
-  },
-};
+  layout: utf8,
+  capacity: 2 ** 20,
+  make,
+  check,
+});

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { answering, Conversation } from "../conversation.ts";
-import { delay, type Effort, efforts, roundTrips, type Suite } from "../harness.ts";
-import { postMessageRoundTrips } from "../peers/post_message.ts";
+import { answering, conversationSides } from "../conversation.ts";
+import { delay, type Effort, efforts, type Suite } from "../harness.ts";
 import type { Role } from "../workers.ts";
 
 const gapLeastMs = 20;
@@ -24,18 +23,9 @@ export const suite: Suite = {
   about: `round trip of two event loops after ${gapLeastMs} to ${gapMostMs} ms of silence, p50`,
   unit: "us",
   ratios: [["millrace/postMessage", "millrace", "postMessage"]],
-  async open(effort) {
-    const conversation = await Conversation.start(import.meta.url);
-    const { worker } = conversation;
-    const pings = pingsOf(effort);
-    return [
-      await roundTrips("millrace", pings, (tookMs) => conversation.async(tookMs, gap), 1),
-      await roundTrips(
-        "postMessage",
-        pings,
-        (tookMs) => postMessageRoundTrips(worker, tookMs, gap),
-        1,
-      ),
-    ];
-  },
+  open: (effort) =>
+    conversationSides(import.meta.url, pingsOf(effort), {
+      millrace: (conversation, tookMs) => conversation.async(tookMs, gap),
+      postMessage: (conversation, tookMs) => conversation.post(tookMs, gap),
+    }, 1),
 };

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { answering, Conversation } from "../conversation.ts";
-import { roundTrips, type Suite } from "../harness.ts";
-import { postMessageRoundTrips } from "../peers/post_message.ts";
+import { answering, conversationSides } from "../conversation.ts";
+import type { Suite } from "../harness.ts";
 import type { Role } from "../workers.ts";
 
 const pings = 4000;
@@ -20,12 +19,9 @@ export const suite: Suite = {
   about: "round trip of two threads in sendSync() and receiveSync(), phased, p50",
   unit: "us",
   ratios: [["millrace/postMessage", "millrace", "postMessage"]],
-  async open() {
-    const conversation = await Conversation.start(import.meta.url);
-    const { worker } = conversation;
-    return [
-      await roundTrips("millrace", pings, (tookMs) => conversation.sync(tookMs, "phased")),
-      await roundTrips("postMessage", pings, (tookMs) => postMessageRoundTrips(worker, tookMs)),
-    ];
-  },
+  open: () =>
+    conversationSides(import.meta.url, pings, {
+      millrace: (conversation, tookMs) => conversation.sync(tookMs, "phased"),
+      postMessage: (conversation, tookMs) => conversation.post(tookMs),
+    }),
 };

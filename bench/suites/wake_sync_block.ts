@@ -4,9 +4,8 @@
  * @module
  */
 
-import { answering, Conversation } from "../conversation.ts";
-import { roundTrips, type Suite } from "../harness.ts";
-import { postMessageRoundTrips } from "../peers/post_message.ts";
+import { answering, conversationSides } from "../conversation.ts";
+import type { Suite } from "../harness.ts";
 import type { Role } from "../workers.ts";
 
 const pings = 4000;
@@ -23,13 +22,10 @@ export const suite: Suite = {
     ["millrace/postMessage", "millrace", "postMessage"],
     ["millrace/futex", "millrace", "futex"],
   ],
-  async open() {
-    const conversation = await Conversation.start(import.meta.url);
-    const { worker } = conversation;
-    return [
-      await roundTrips("millrace", pings, (tookMs) => conversation.sync(tookMs, "block")),
-      await roundTrips("postMessage", pings, (tookMs) => postMessageRoundTrips(worker, tookMs)),
-      await roundTrips("futex", pings, (tookMs) => conversation.futex(tookMs)),
-    ];
-  },
+  open: () =>
+    conversationSides(import.meta.url, pings, {
+      millrace: (conversation, tookMs) => conversation.sync(tookMs, "block"),
+      postMessage: (conversation, tookMs) => conversation.post(tookMs),
+      futex: (conversation, tookMs) => conversation.futex(tookMs),
+    }),
 };
