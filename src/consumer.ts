@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Status } from "../ffi/abi.ts";
+import { Kind, Status } from "../ffi/abi.ts";
 import {
   checkTarget,
   type Codec,
@@ -42,6 +42,11 @@ export abstract class Consumer<Value, Batch> {
   protected readonly pooled: PooledReceiving | undefined;
   /** Whether the capacity of a ring is a count of bytes. */
   abstract readonly countsBytes: boolean;
+  /**
+   * Whether receivers share the rings: what a dead one had not given back is offered to another, so
+   * nothing is given back before the program has handled it.
+   */
+  readonly isShared: boolean;
   protected readonly endpoint: Endpoint;
   /** Counts the windows entered. */
   #windows = 0;
@@ -51,6 +56,7 @@ export abstract class Consumer<Value, Batch> {
   constructor(endpoint: Endpoint, pooled: PooledReceiving | undefined) {
     this.endpoint = endpoint;
     this.pooled = pooled;
+    this.isShared = endpoint.info.kind === Kind.spmc || endpoint.info.kind === Kind.mpmc;
     this.#settleSlots = Math.max(1, endpoint.info.capacity >>> 2);
   }
 
@@ -60,8 +66,14 @@ export abstract class Consumer<Value, Batch> {
   /** Takes the next value; `poll()` must have been positive. */
   abstract take(): Value;
 
-  /** Takes up to `limit` values that are there, as a batch of their own. */
+  /** Takes up to `limit` values that are there, as a batch of their own, and gives them back. */
   abstract takeBatch(limit: number): Batch;
+
+  /**
+   * The same for a program that says when it has handled them. Where receivers share the rings they
+   * are what is left of one claim at most, and not given back.
+   */
+  abstract takeToHandle(limit: number): Batch;
 
   /** Takes up to `out.length` values that are there. Returns how many. */
   abstract takeInto(out: WritableBatch<Value>): number;
@@ -191,12 +203,22 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
     let taken = 0;
     while (taken < limit && this.poll(limit - taken) > 0) {
       const count = Math.min(limit - taken, this.end - this.index);
-      batches.push(this.#codec.readMany(this.#view, this.index, count));
-      this.#advance(count);
+      batches.push(this.#take(count));
       taken += count;
     }
     this.settle();
     return batches.length === 1 ? batches[0] as Batch : this.#codec.join(batches);
+  }
+
+  takeToHandle(limit: number): Batch {
+    if (!this.isShared || this.poll(limit) <= 0) return this.takeBatch(limit);
+    return this.#take(Math.min(limit, this.end - this.index));
+  }
+
+  #take(count: number): Batch {
+    const batch = this.#codec.readMany(this.#view, this.index, count);
+    this.#advance(count);
+    return batch;
   }
 
   takeInto(out: WritableBatch<Value>): number {
@@ -300,19 +322,35 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   takeBatch(limit: number): Value[] {
     const values: Value[] = [];
     this.#takeEach(limit, (value) => values.push(value));
+    this.settle();
+    return values;
+  }
+
+  takeToHandle(limit: number): Value[] {
+    if (!this.isShared) return this.takeBatch(limit);
+    const values: Value[] = [];
+    if (this.poll(limit) > 0) {
+      this.#takeEach(limit, (value) => values.push(value), () => this.index < this.end);
+    }
     return values;
   }
 
   takeInto(out: WritableBatch<Value>): number {
     checkTarget(out);
-    return this.#takeEach(out.length, (value, index) => {
+    const taken = this.#takeEach(out.length, (value, index) => {
       out[index] = value;
     });
+    this.settle();
+    return taken;
   }
 
-  #takeEach(limit: number, keep: (value: Value, index: number) => void): number {
+  #takeEach(
+    limit: number,
+    keep: (value: Value, index: number) => void,
+    isThere = (most: number) => this.poll(most) > 0,
+  ): number {
     let taken = 0;
-    while (taken < limit && this.poll(limit - taken) > 0) {
+    while (taken < limit && isThere(limit - taken)) {
       let value: Value;
       try {
         value = this.take();
@@ -329,7 +367,6 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
       }
       keep(value, taken++);
     }
-    this.settle();
     return taken;
   }
 

@@ -39,12 +39,17 @@ export interface ReceiveOptions {
 interface PendingReceive<Value> {
   /** False: it waits until something can be received, and takes nothing. */
   readonly takes: boolean;
+  /** How many messages it wants claimed, if not as many as every receive of this receiver. */
+  readonly claim?: number;
   readonly resolve: (value: Value) => void;
   readonly reject: (reason: unknown) => void;
   /** Called instead of reject() when the channel ends. */
   readonly end: () => void;
-  /** An iteration ends, too, when this receiver is closed: nothing it was handed is missing. */
-  readonly endsWhenClosed?: boolean;
+  /**
+   * Of an iteration, which has handled a value when it asks for the next one. It ends, too, when this
+   * receiver is closed: nothing it was handed is missing.
+   */
+  readonly isIteration?: boolean;
 }
 
 const emptyResult: { readonly state: "empty" } = Object.freeze({ state: "empty" });
@@ -243,7 +248,8 @@ export class Receiver<Value, Batch = Value[]>
   }
 
   /**
-   * Receives a value, waiting for one if need be. Calls are served in their order.
+   * Receives a value, waiting for one if need be. Calls are served in their order. The value is the
+   * caller's: if its Worker dies, nobody else gets it.
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was
    *   closed with a reason, that is thrown instead.
@@ -275,21 +281,29 @@ export class Receiver<Value, Batch = Value[]>
   ready(options?: ReceiveOptions): Promise<boolean> {
     try {
       this.#checkFree();
-      const there = this.#poll();
-      if (there > 0) return resolvedTrue;
-      if (there === ended) {
-        this.#end();
-        return resolvedFalse;
-      }
-      const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-      this.#enqueue(
-        { takes: false, resolve: () => resolve(true), reject, end: () => resolve(false) },
-        options?.signal,
-      );
-      return promise;
+      return this.#readyToTake(this.#claim, options?.signal);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  #readyToTake(claim: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const there = this.#poll(claim);
+    if (there > 0) return resolvedTrue;
+    if (there === ended) {
+      this.#end();
+      return resolvedFalse;
+    }
+    return this.#waitUntilReady(claim, signal);
+  }
+
+  #waitUntilReady(claim: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    this.#enqueue(
+      { takes: false, claim, resolve: () => resolve(true), reject, end: () => resolve(false) },
+      signal,
+    );
+    return promise;
   }
 
   #enqueue(entry: PendingReceive<Value>, signal: AbortSignal | undefined): void {
@@ -332,7 +346,7 @@ export class Receiver<Value, Batch = Value[]>
     while (this.#pending.length !== 0) {
       let there: number;
       try {
-        there = consumer.poll(this.#claim);
+        there = consumer.poll(this.#pending[0]?.claim ?? this.#claim);
       } catch (error) {
         for (const entry of this.#pending.splice(0)) entry.reject(error);
         break;
@@ -348,12 +362,14 @@ export class Receiver<Value, Batch = Value[]>
         entry.resolve(undefined as Value);
         continue;
       }
+      let isInHand = false;
       try {
         entry.resolve(consumer.take());
+        isInHand = entry.isIteration === true && consumer.isShared;
       } catch (error) {
         entry.reject(error);
       }
-      consumer.settle();
+      if (!isInHand) consumer.settle();
     }
     return true;
   }
@@ -461,7 +477,8 @@ export class Receiver<Value, Batch = Value[]>
 
   /**
    * Values until the channel is closed and drained, or this receiver is closed; throws the reason
-   * the channel was closed with, if any.
+   * the channel was closed with, if any. Where receivers share the channel, a value counts as handled
+   * when the next one is asked for, or another receive of this receiver comes between.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
     let isFinished = false;
@@ -475,12 +492,19 @@ export class Receiver<Value, Batch = Value[]>
           // Closed on the way: the iteration ends. One begun on a closed receiver is a mistake.
           if (isFinished || (wasOpen && this.#endpoint.handle === 0)) return finish();
           this.#checkFree();
+          const consumer = this.#consumer;
+          if (consumer.isShared) consumer.settleSoon();
           if (this.#poll() > 0) {
+            let isInHand = false;
             try {
-              return Promise.resolve({ done: false, value: this.#consumer.take() });
+              const value = consumer.take();
+              isInHand = consumer.isShared;
+              return Promise.resolve({ done: false, value });
             } finally {
-              this.#consumer.settleSoon();
-              this.#settleThisTurn();
+              if (!isInHand) {
+                consumer.settleSoon();
+                this.#settleThisTurn();
+              }
             }
           }
         } catch (error) {
@@ -530,7 +554,7 @@ export class Receiver<Value, Batch = Value[]>
         if (closing === undefined) resolve({ done: true, value: undefined });
         else reject(closing.reason);
       },
-      endsWhenClosed: true,
+      isIteration: true,
     };
     waiting.add(entry);
     this.#enqueue(entry, undefined);
@@ -548,7 +572,8 @@ export class Receiver<Value, Batch = Value[]>
 
   /**
    * Batches of values, each all that was there up to `max`, until the channel is closed and
-   * drained, or this receiver is closed. Each batch is the caller's own.
+   * drained, or this receiver is closed. Each batch is the caller's own. Where receivers share the
+   * channel, a batch is what one claim found, and counts as handled when the next one is asked for.
    */
   async *batches(
     options?: ReceiveOptions & { readonly max?: number },
@@ -556,14 +581,19 @@ export class Receiver<Value, Batch = Value[]>
     const max = checkCount("receive batches", "max", options?.max ?? batchMax, 1);
     this.#checkOpen();
     while (this.#endpoint.handle !== 0) {
-      const isThere = await this.ready(options).catch((error) => {
+      this.#checkFree();
+      const isThere = await this.#readyToTake(max, options?.signal).catch((error) => {
         if (this.#endpoint.handle !== 0) throw error;
         return false;
       });
       if (!isThere) break;
       // Another receive may have taken it since.
-      if (this.#endpoint.handle !== 0 && this.#poll() > 0) {
-        yield this.#consumer.takeBatch(max) as Batch;
+      if (this.#endpoint.handle !== 0 && this.#poll(max) > 0) {
+        try {
+          yield this.#consumer.takeToHandle(max) as Batch;
+        } finally {
+          this.#consumer.settle();
+        }
       }
     }
     const closing = readReason(this.#endpoint);
@@ -639,7 +669,8 @@ export class Receiver<Value, Batch = Value[]>
   /**
    * Consumes on this event loop until the channel ends or the loop is stopped: `handle` is called
    * with one value after the other, or with batches when `batch` is given. Every turn lasts a
-   * budget at most; then timers and I/O have their turn.
+   * budget at most; then timers and I/O have their turn. A handler that throws ends the loop; its value
+   * or batch counts as received.
    *
    * @example
    * ```ts
@@ -680,7 +711,7 @@ export class Receiver<Value, Batch = Value[]>
         consumer: this.#consumer,
         claim: this.#claim,
         endpoint: this.#endpoint,
-        ready: (signal) => this.#readyForRun(signal),
+        ready: (claim, signal) => this.#waitUntilReady(claim, signal),
         reason: () => readReason(this.#endpoint),
         finished: () => {
           this.#run = undefined;
@@ -692,15 +723,6 @@ export class Receiver<Value, Batch = Value[]>
     );
     this.#run = run;
     return run;
-  }
-
-  #readyForRun(signal: AbortSignal): Promise<boolean> {
-    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-    this.#enqueue(
-      { takes: false, resolve: () => resolve(true), reject, end: () => resolve(false) },
-      signal,
-    );
-    return promise;
   }
 
   /**
@@ -773,7 +795,7 @@ export class Receiver<Value, Batch = Value[]>
       "Cannot receive: this receiver has been closed",
     );
     for (const entry of this.#pending.splice(0)) {
-      if (entry.endsWhenClosed) entry.end();
+      if (entry.isIteration) entry.end();
       else entry.reject(error);
     }
   }

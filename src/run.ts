@@ -38,8 +38,8 @@ export interface RunSource<Value, Batch> {
   readonly endpoint: Endpoint;
   /** How many messages to claim at once, where receivers share the rings. */
   readonly claim: number;
-  /** True when there is something, false when the channel has ended. */
-  readonly ready: (signal: AbortSignal) => Promise<boolean>;
+  /** Claims up to so many messages: true when there is something, false when the channel has ended. */
+  readonly ready: (claim: number, signal: AbortSignal) => Promise<boolean>;
   readonly reason: () => ClosingReason | undefined;
   readonly finished: () => void;
   readonly ended: () => void;
@@ -119,7 +119,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
 
   /**
    * Stops the loop after everything that has been sent by now is handled (and perhaps some of what
-   * is sent meanwhile). The receiver stays open.
+   * is sent meanwhile); where receivers share the channel, after what this one has claimed is handled,
+   * for the rest is anybody's. The receiver stays open.
    *
    * @returns A promise that resolves then, and rejects as `finished` does. Inside the handler do not
    *   await it: the loop would wait for itself.
@@ -174,6 +175,10 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     }
   }
 
+  get #claim(): number {
+    return this.#batch ?? this.#source.claim;
+  }
+
   #summary(state: RunSummary["state"]): RunSummary {
     return { messages: this.#messages, state };
   }
@@ -190,7 +195,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
       return true;
     }
     try {
-      return await this.#source.ready(this.#stopWaiting.signal);
+      return await this.#source.ready(this.#claim, this.#stopWaiting.signal);
     } catch (error) {
       // Stopped, or the receiver was closed: the loop looks which.
       if (error === stopped || this.#source.endpoint.handle === 0) return true;
@@ -202,7 +207,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   async #turn(): Promise<number> {
     const { consumer, endpoint } = this.#source;
     const batch = this.#batch;
-    const claim = batch ?? this.#source.claim;
+    const claim = this.#claim;
     const until = performance.now() + this.#budgetMs;
     this.#turns++;
     let there: number;
@@ -214,7 +219,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
           message = consumer.take();
           this.#messages++;
         } else {
-          const taken = consumer.takeBatch(batch) as Batch & ArrayLike<Value>;
+          const taken = consumer.takeToHandle(batch) as Batch & ArrayLike<Value>;
           this.#messages += taken.length;
           countdown = 0;
           message = taken;
@@ -222,9 +227,11 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
         this.#calls++;
         const handled = this.#handle(message);
         if (handled !== undefined && typeof handled?.then === "function") {
-          // The sender may have the room while the handler is at work.
-          consumer.settle();
+          // The sender may have the room while the handler is at work; but where another receiver
+          // takes over what a dead one had in hand, it keeps that in hand.
+          if (!consumer.isShared) consumer.settle();
           await handled;
+          if (consumer.isShared) consumer.settle();
           countdown = 0;
         } else {
           consumer.settleSoon();

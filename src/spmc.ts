@@ -14,8 +14,14 @@ import type { Layout } from "./layout.ts";
  *
  * Each value goes to exactly one receiver. What a receiver has claimed and not released when its
  * Worker dies is offered again, and may then be seen a second time: at least once, in that one case,
- * counted in `stats().redelivered`. Values that one receiver gets are in the order they were sent, but for
- * those offered again.
+ * counted in `stats().redelivered`. `for await`, `batches()`, `toReadableStream()`, `run()` and `drain()`
+ * release a value when the program asks for the next one or its handler is done, `readable()` when it
+ * is told to; `receive()`, `receiveSync()`, `tryReceive()` and `receiveBatch()` hand a value over and are
+ * done with it, so a Worker that dies takes it along. Until a value is released the room of those that
+ * were sent after it is not free either: whoever handles one for long and must not hold up the senders
+ * uses `receive()`, or a larger capacity.
+ *
+ * Values that one receiver gets are in the order they were sent, but for those offered again.
  *
  * @example
  * ```ts

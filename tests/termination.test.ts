@@ -23,6 +23,7 @@ import {
 import {
   blockingReceiveModes,
   handedOver,
+  leftByThrowing,
   Receipts,
   receiveAs,
   type ReceiveMode,
@@ -113,6 +114,8 @@ const hasOpened = (state: Int32Array) =>
 async function passSomeTime(random: () => number): Promise<void> {
   for (let turns = Math.floor(random() * 4); turns > 0; turns--) await turn();
 }
+
+const range = (count: number) => Uint32Array.from({ length: count }, (_, index) => index);
 
 type Kind = "spsc" | "mpsc" | "spmc" | "mpmc";
 const hasManySenders = (kind: Kind) => kind === "mpsc" || kind === "mpmc";
@@ -550,7 +553,9 @@ for (const kind of ["spmc", "mpmc"] as const) {
             ? [...receiveModes, ...blockingReceiveModes]
             : receiveModes;
           const mode = pickFrom(
-            index % 4 < 2 ? modes.filter((mode) => !(mode in handedOver)) : modes,
+            index % 4 < 2
+              ? modes.filter((mode) => !(mode in handedOver || mode in leftByThrowing))
+              : modes,
             random,
           );
           const worker = startVictim({
@@ -564,7 +569,8 @@ for (const kind of ["spmc", "mpmc"] as const) {
             receipts: { memory: receipts.memory, perSender: count },
             seed: index * 10 + place,
           });
-          return { worker, ticket, state, mode };
+          const thrown = end === "terminate" ? undefined : leftByThrowing[mode];
+          return { worker, ticket, state, inHand: handedOver[mode] ?? thrown ?? 0 };
         });
         const senderTickets = Array.from({ length: senders }, () => channel.senderTicket());
         const sending = senderTickets.map((ticket, id) =>
@@ -605,7 +611,7 @@ for (const kind of ["spmc", "mpmc"] as const) {
           missing += seen.missing;
           repeated += seen.repeated;
         }
-        const inHand = victims.reduce((sum, { mode }) => sum + (handedOver[mode] ?? 0), 0);
+        const inHand = victims.reduce((sum, victim) => sum + victim.inHand, 0);
         assert.ok(missing <= inHand, `${missing} are missing, ${inHand} may be: ${describe()}`);
         assert.ok(repeated <= stats.redelivered, `${repeated} came twice: ${describe()}`);
       }, 2);
@@ -656,6 +662,63 @@ for (const kind of ["spmc", "mpmc"] as const) {
         await within(receiving, limitMs, () => JSON.stringify(channel.stats()));
         assert.equal(channel.stats().received, 1);
         assert.ok(receipts.of(0, 1).repeated <= channel.stats().redelivered);
+      });
+    },
+  );
+}
+
+for (const kind of ["spmc", "mpmc"] as const) {
+  const modes = [
+    "for await",
+    "batches",
+    "run",
+    "run with batches",
+    "stream",
+    "readable and release",
+  ] as const;
+  test(
+    `${kind}: what a Worker is handling when it dies is handled by another: ${modes.join(", ")}`,
+    testLimit,
+    async () => {
+      await runTrials(modes.length, 11, async (index, random) => {
+        const mode = modes[index] as ReceiveMode;
+        using channel = openChannel(random, 64, kind);
+        const receipts = Receipts.for(1, 20);
+        const state = newState();
+        const worker = startVictim({
+          role: "sharer",
+          ticket: channel.receiverTicket(),
+          mode,
+          wait: "block",
+          end: "terminate",
+          after: 0,
+          state,
+          receipts: { memory: receipts.memory, perSender: 20 },
+          seed: index,
+          holdsAt: 5,
+        });
+        await hasOpened(state);
+        const describe = () => `${mode}: ${JSON.stringify(channel.stats())}`;
+        using sender = channel.sender();
+        sender.sendBatch(range(20));
+        await until(() => Atomics.load(state, phaseIndex) === 2, limitMs, describe);
+        using receiver = channel.receiver();
+        const receiving = receiveAs(
+          "receive",
+          receiver,
+          "block",
+          (value) => receipts.take(value),
+        );
+        worker.terminate();
+        sender.close();
+        await within(receiving, limitMs, describe);
+        const { missing, repeated } = receipts.of(0, 20);
+        assert.equal(missing, 0, describe());
+        // The fifth was in its hand, and perhaps those of the same claim before it.
+        assert.ok(repeated >= 1 && repeated <= 5, `${repeated} came twice, ${describe()}`);
+        const { redelivered, received } = channel.stats();
+        assert.ok(redelivered >= repeated, describe());
+        assert.equal(received, 20);
       });
     },
   );

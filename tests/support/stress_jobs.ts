@@ -65,13 +65,15 @@ export type ReceiveMode = (typeof receiveModes)[number] | (typeof blockingReceiv
 export const handedOver: Partial<Record<ReceiveMode, number>> = {
   "receive": 1,
   "receive, several pending": 5,
-  "for await": 1,
-  "batches": 16,
   "receiveBatch and ready": 16,
-  "run with batches": 16,
-  "stream": 1,
   "receiveSync": 1,
   "blocking and async in turns": 1,
+};
+
+/** The most values that a program which throws leaves unhandled: the rest of its batch. */
+export const leftByThrowing: Partial<Record<ReceiveMode, number>> = {
+  "batches": 16,
+  "run with batches": 16,
 };
 
 type Numbers = Sender<number, Uint32Array>;
@@ -332,7 +334,7 @@ export async function receiveAs(
       await receiver.run(take).finished;
       break;
     case "run with batches":
-      await receiver.run((batch: Uint32Array) => takeAll(batch), { batch: 16 }).finished;
+      await receiver.run((batch: Uint32Array) => takeEach(batch), { batch: 16 }).finished;
       break;
     case "stream": {
       const reader = receiver.toReadableStream().getReader();

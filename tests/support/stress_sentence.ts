@@ -42,6 +42,8 @@ export type Sentence =
     readonly mode: ReceiveMode;
     readonly receipts: Pick<Receipts, "memory" | "perSender">;
     readonly seed: number;
+    /** The value, counted from 1, that it is handling when it dies. */
+    readonly holdsAt?: number;
   };
 
 /** 1 once the endpoint is open, 2 once a receiver waits for its end. */

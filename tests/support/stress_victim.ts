@@ -84,6 +84,10 @@ async function share(sentence: Extract<Sentence, { role: "sharer" }>): Promise<v
         die(sentence);
         throw died;
       }
+      if (received === sentence.holdsAt) {
+        Atomics.store(state, phaseIndex, 2);
+        return new Promise<void>(() => {});
+      }
       // Here it can be terminated, with what it has claimed.
       if (random() < 0.2) return turn();
     });
