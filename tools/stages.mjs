@@ -1,8 +1,9 @@
-// What `test` runs, in this order, and how to read the counts each runner prints.
+// What `test` runs, in this order.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BUILD_ARGS } from "./build.mjs";
+import { countBun, countDeno, countSummary, countZig } from "./counts.mjs";
 import { NODE_MODULES, ROOT, ZIG_DIR } from "./paths.mjs";
 import { runScriptHere, tool } from "./toolchain.mjs";
 
@@ -38,8 +39,7 @@ export const ZIG_SOURCES = [
  * one that has not is itself the test.
  *
  * @typedef {{ name: string, command: string[], cwd?: string,
- *   count?: (output: string) => Counts | undefined }} Command
- * @typedef {{ passed: number, failed: number, skipped: number }} Counts
+ *   count?: (output: string) => import("./counts.mjs").Counts | undefined }} Command
  * @typedef {{ files: string[], filter?: string }} Selection
  */
 
@@ -63,7 +63,7 @@ export const STAGES = {
     commands: () => [{
       name: "models",
       command: [...runScriptHere(), "zig/models/check.mjs"],
-      count: countModels,
+      count: countSummary,
     }],
   },
   doc: {
@@ -98,6 +98,18 @@ export const STAGES = {
       count: countBun,
     }],
   },
+  numa: {
+    about: "tests/numa.test.ts and the Zig tests of it on two NUMA nodes, in a virtual machine",
+    commands: ({ files, filter }) => [{
+      name: "numa",
+      command: [
+        ...[...runScriptHere(), "tests/numa/machine.mjs"],
+        ...(filter === undefined ? [] : [`--filter=${filter}`]),
+        ...files,
+      ],
+      count: countSummary,
+    }],
+  },
 };
 
 function checks() {
@@ -126,62 +138,11 @@ function zigTest(name, options, filter) {
   };
 }
 
-/** Reads `ok | 12 passed (3 steps) | 0 failed | 1 ignored (12ms)`. */
-export function countDeno(output) {
-  const line = lastMatch(output, /^(?:ok|FAILED) \| .*\bpassed\b.*$/gm);
-  if (line === undefined) return undefined;
-  return {
-    passed: numberBefore(line, "passed"),
-    failed: numberBefore(line, "failed"),
-    skipped: numberBefore(line, "ignored"),
-  };
-}
-
-/** Reads the lines ` 12 pass`, ` 1 skip`, ` 1 todo` and ` 0 fail` that come before `Ran 14 tests`. */
-export function countBun(output) {
-  const summary = lastMatch(output, /^ *\d+ pass\n(?: *\d+ .*\n)*/gm);
-  if (summary === undefined) return undefined;
-  return {
-    passed: numberBefore(summary, "pass"),
-    failed: numberBefore(summary, "fail"),
-    skipped: numberBefore(summary, "skip") + numberBefore(summary, "todo"),
-  };
-}
-
-/** Reads `Build Summary: 3/3 steps succeeded; 11/13 tests passed (1 skipped, 1 crashed)`. */
-export function countZig(output) {
-  const line = lastMatch(output, /^Build Summary: .*$/gm);
-  const tests = line && /; (\d+)\/(\d+) tests passed(.*)$/.exec(line);
-  if (!tests) return undefined;
-  const passed = Number(tests[1]);
-  const skipped = numberBefore(tests[3], "skipped");
-  return { passed, failed: Number(tests[2]) - passed - skipped, skipped };
-}
-
-/** Reads the last line, `12 passed, 0 failed` and possibly `, 3 skipped`. */
-export function countModels(output) {
-  const line = lastMatch(output, /^\d+ passed, \d+ failed(?:, \d+ skipped)?$/gm);
-  if (line === undefined) return undefined;
-  return {
-    passed: numberBefore(line, "passed"),
-    failed: numberBefore(line, "failed"),
-    skipped: numberBefore(line, "skipped"),
-  };
-}
-
-function lastMatch(text, pattern) {
-  return [...text.matchAll(pattern)].at(-1)?.[0];
-}
-
-function numberBefore(text, word) {
-  return Number(new RegExp(`(\\d+) ${word}\\b`).exec(text)?.[1] ?? 0);
-}
-
 /** Bun takes a bare name for a pattern; a path begins with a dot or a slash. */
 function asPath(file) {
   return /^\.{0,2}\//.test(file) ? file : `./${file}`;
 }
 
-function escapePattern(text) {
+export function escapePattern(text) {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
 import { buildIfStale } from "./build.mjs";
+import { summary } from "./counts.mjs";
 import { Failure } from "./failure.mjs";
 import { ROOT } from "./paths.mjs";
 import { fatalSignal, runCaptured } from "./process.mjs";
@@ -62,7 +63,7 @@ function parseOptions(args) {
 
 async function runStages({ stages, files, filter, limitS }) {
   // Stages that load the library need it also when the stage that builds it was not asked for.
-  const needLibrary = ["doc", "deno", "bun"];
+  const needLibrary = ["doc", "deno", "bun", "numa"];
   if (!stages.includes("build") && stages.some((name) => needLibrary.includes(name))) {
     await buildIfStale();
   }
@@ -145,6 +146,7 @@ function judge(run, limitMs, count) {
     notes.push("ran no tests");
     failed++;
   }
+  if (counts.note !== undefined) notes.push(counts.note);
   return { passed: counts.passed, failed, skipped: counts.skipped, notes };
 }
 
@@ -164,10 +166,6 @@ function report(results) {
   console.log();
   console.log(summary(total));
   return total;
-}
-
-function summary({ passed, failed, skipped }) {
-  return `${passed} passed, ${failed} failed` + (skipped > 0 ? `, ${skipped} skipped` : "");
 }
 
 /** A command as one would type it in the root of the checkout. */

@@ -55,6 +55,9 @@ pub fn build(b: *std.Build) void {
             .sanitize_thread = tsan,
         }),
     });
+    b.step("test-program", "Build the tests, to be run elsewhere").dependOn(
+        &b.addInstallArtifact(tests, .{ .dest_sub_path = "millrace-tests" }).step,
+    );
     const run_tests = b.addRunArtifact(tests);
     b.step("test", "Run the tests (-Dtsan: under ThreadSanitizer)").dependOn(&run_tests.step);
 }

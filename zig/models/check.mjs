@@ -276,7 +276,7 @@ const missing = !works("spin", ["-V"])
   ? "there is no C compiler"
   : "";
 if (missing) {
-  console.log(`models: ${missing}`);
+  console.log(`skipped: ${missing}`);
   console.log(`0 passed, 0 failed, ${checks.length} skipped`);
   process.exit(0);
 }
