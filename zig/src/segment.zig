@@ -27,7 +27,7 @@ pub const senders_max = ReadySet.rings_max;
 pub const ring_bytes_max = 1 << 32;
 pub const reason_bytes_max = 1024;
 pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
-pub const layout_version: u32 = 2;
+pub const layout_version: u32 = 3;
 
 /// More would not fit the word that says who sleeps.
 pub const receivers_max = 64;
@@ -56,7 +56,8 @@ pub const Kind = enum(u32) {
 pub const Header = extern struct {
     magic: u64,
     layout_version: u32,
-    kind: Kind,
+    /// A Kind.
+    kind: u32,
     slot_bytes: u32,
     capacity: u32,
     senders_max: u32,
@@ -67,6 +68,38 @@ pub const Header = extern struct {
     receivers_offset: u64,
     rings_offset: u64,
     ring_stride: u64,
+    /// 1: the channel tracks latency.
+    has_latency: u32,
+    /// CRC-32 of the header with a zero here: what fits together by chance is told from what was made.
+    checksum: u32 = 0,
+    histogram_offset: u64,
+    stamps_offset: u64,
+    stamps_stride: u64,
+
+    /// Of the segment that this shape makes.
+    fn of(geometry: Geometry) Header {
+        var header: Header = .{
+            .magic = magic,
+            .layout_version = layout_version,
+            .kind = @intFromEnum(geometry.kind),
+            .slot_bytes = geometry.slot_bytes,
+            .capacity = geometry.capacity,
+            .senders_max = geometry.senders_max,
+            .receivers_max = geometry.receivers_max,
+            .total_bytes = geometry.total_bytes,
+            .waits_offset = geometry.waits_offset,
+            .consumers_offset = geometry.consumers_offset,
+            .receivers_offset = geometry.receivers_offset,
+            .rings_offset = geometry.rings_offset,
+            .ring_stride = geometry.ring_stride,
+            .has_latency = @intFromBool(geometry.has_latency),
+            .histogram_offset = geometry.histogram_offset,
+            .stamps_offset = geometry.stamps_offset,
+            .stamps_stride = geometry.stamps_stride,
+        };
+        header.checksum = std.hash.Crc32.hash(std.mem.asBytes(&header));
+        return header;
+    }
 };
 
 pub const CloseState = enum(u32) {
@@ -76,6 +109,8 @@ pub const CloseState = enum(u32) {
     /// The last sender, and the last ticket for one, is gone.
     senders_gone = 2,
     receiver_gone = 3,
+    /// Somebody found in this memory what cannot be there.
+    corrupt = 4,
     _,
 };
 
@@ -249,6 +284,8 @@ pub const Shape = struct {
     senders_max: u32 = 1,
     receivers_max: u32 = 1,
     has_latency: bool = false,
+    /// Over a memfd, which another process can map.
+    is_shared: bool = false,
 };
 
 pub const Geometry = struct {
@@ -263,6 +300,7 @@ pub const Geometry = struct {
     rings_offset: u64,
     ring_stride: u64,
     has_latency: bool,
+    is_shared: bool,
     histogram_offset: u64,
     stamps_offset: u64,
     stamps_stride: u64,
@@ -305,6 +343,7 @@ pub const Geometry = struct {
             .rings_offset = rings_offset,
             .ring_stride = ring_stride,
             .has_latency = shape.has_latency,
+            .is_shared = shape.is_shared,
             .histogram_offset = rings_end,
             .stamps_offset = stamps_offset,
             .stamps_stride = stamps_stride,
@@ -324,28 +363,23 @@ pub const Segment = struct {
     geometry: Geometry,
     /// The eventfds of this process's receivers.
     notifier: ?*Notifier = null,
+    /// The memfd it lies over, if it is shared. Its creator closes it, with the mapping.
+    fd: ?i32 = null,
 
     /// Reserves and initialises a segment. `initial_sequence` starts every ring's counters there;
     /// tests use it to begin just below the wrap.
     pub fn create(geometry: Geometry, initial_sequence: u32) error{OutOfMemory}!Segment {
-        const base = os.reservePages(geometry.total_bytes) orelse return error.OutOfMemory;
-        const self: Segment = .{ .base = base, .geometry = geometry };
-        const header: *Header = @ptrCast(base);
-        header.* = .{
-            .magic = magic,
-            .layout_version = layout_version,
-            .kind = geometry.kind,
-            .slot_bytes = geometry.slot_bytes,
-            .capacity = geometry.capacity,
-            .senders_max = geometry.senders_max,
-            .receivers_max = geometry.receivers_max,
-            .total_bytes = geometry.total_bytes,
-            .waits_offset = geometry.waits_offset,
-            .consumers_offset = geometry.consumers_offset,
-            .receivers_offset = geometry.receivers_offset,
-            .rings_offset = geometry.rings_offset,
-            .ring_stride = geometry.ring_stride,
+        const fd: ?i32 = if (geometry.is_shared)
+            os.createSharedMemory(geometry.total_bytes) orelse return error.OutOfMemory
+        else
+            null;
+        const base = os.reservePages(geometry.total_bytes, os.page_bytes, fd) orelse {
+            if (fd) |opened| os.closeDescriptor(opened);
+            return error.OutOfMemory;
         };
+        const self: Segment = .{ .base = base, .geometry = geometry, .fd = fd };
+        const header: *Header = @ptrCast(base);
+        header.* = .of(geometry);
         // Fresh pages are zero: every wait word awake, every ring free, nothing ready. A head that
         // starts elsewhere is the only word to set; a ring's tail is set when it is claimed.
         if (initial_sequence != 0) {
@@ -360,14 +394,58 @@ pub const Segment = struct {
         return self;
     }
 
+    pub const AttachError = error{
+        /// Not a file, or it does not begin as a segment does.
+        NotASegment,
+        /// Of a layout that another version of the library makes.
+        WrongVersion,
+        /// It could become shorter, and reading it a crash.
+        Unsealed,
+        /// Shorter than it says.
+        Truncated,
+        /// What it says of itself does not fit together.
+        WrongLayout,
+        OutOfMemory,
+    };
+
+    /// Maps a segment that another process made, and trusts nothing of it: the header is copied once,
+    /// and what follows from the little in it that can vary is worked out anew. Takes the descriptor,
+    /// unless it fails.
+    pub fn attach(fd: i32) AttachError!Segment {
+        const facts = os.factsOf(fd) orelse return error.NotASegment;
+        // Read, and not looked at through a mapping: before the seals are known that may be a SIGBUS.
+        var header: Header = undefined;
+        if (os.readBeginning(fd, std.mem.asBytes(&header)) != @sizeOf(Header)) return error.NotASegment;
+        if (header.magic != magic) return error.NotASegment;
+        if (header.layout_version != layout_version) return error.WrongVersion;
+        if (!facts.is_sealed) return error.Unsealed;
+        if (header.has_latency > 1) return error.WrongLayout;
+        const geometry = Geometry.init(.{
+            .kind = Kind.fromInt(header.kind) orelse return error.WrongLayout,
+            .slot_bytes = header.slot_bytes,
+            .capacity = header.capacity,
+            .senders_max = header.senders_max,
+            .receivers_max = header.receivers_max,
+            .has_latency = header.has_latency != 0,
+            .is_shared = true,
+        }) catch return error.WrongLayout;
+        if (!std.meta.eql(header, Header.of(geometry))) return error.WrongLayout;
+        if (geometry.total_bytes > facts.bytes) return error.Truncated;
+        const base = os.reservePages(geometry.total_bytes, os.page_bytes, fd) orelse return error.OutOfMemory;
+        return .{ .base = base, .geometry = geometry, .fd = fd };
+    }
+
     pub fn destroy(self: Segment) void {
         os.releasePages(self.base, self.geometry.total_bytes);
+        if (self.fd) |fd| os.closeDescriptor(fd);
     }
 
     /// Gives the memory back and keeps the address range: it reads as zeros ever after, and is never
     /// given to anyone else.
     pub fn abandon(self: Segment) void {
-        os.discardPages(self.base, self.geometry.total_bytes);
+        const fd = self.fd orelse return os.discardPages(self.base, self.geometry.total_bytes);
+        os.leaveSharedPages(self.base, self.geometry.total_bytes);
+        os.closeDescriptor(fd);
     }
 
     pub fn control(self: Segment) *Control {
@@ -440,4 +518,108 @@ test "Segment.create reports what cannot be mapped" {
     const geometry = try Geometry.init(.{ .slot_bytes = 4, .capacity = slots_max, .senders_max = senders_max });
     // 16 TiB may or may not fit the address space; both are answers, a crash is not.
     if (Segment.create(geometry, 0)) |created| created.destroy() else |err| try std.testing.expectEqual(error.OutOfMemory, err);
+}
+
+fn testShared(kind: Kind) !Segment {
+    return .create(try Geometry.init(.{
+        .kind = kind,
+        .slot_bytes = 8,
+        .capacity = 64,
+        .senders_max = if (kind.hasManySenders()) 3 else 1,
+        .receivers_max = if (kind.hasManyReceivers()) 2 else 1,
+        .has_latency = kind == .mpsc,
+        .is_shared = true,
+    }), 0);
+}
+
+test "Segment.attach maps the very memory that create() made" {
+    for (0..4) |kind| {
+        const made = try testShared(Kind.fromInt(@intCast(kind)).?);
+        defer made.destroy();
+        const attached = try Segment.attach(os.duplicateDescriptor(made.fd.?).?);
+        defer attached.destroy();
+        try std.testing.expectEqualDeep(made.geometry, attached.geometry);
+        try std.testing.expect(made.base != attached.base);
+        made.consumerLine(0).head.store(77, .seq_cst);
+        try std.testing.expectEqual(77, attached.consumerLine(0).head.load(.seq_cst));
+    }
+}
+
+test "Segment.attach refuses what is not a file, not a segment, of another version or truncated" {
+    try std.testing.expectError(error.NotASegment, Segment.attach(-1));
+    const event = os.createEvent().?;
+    defer os.closeDescriptor(event);
+    try std.testing.expectError(error.NotASegment, Segment.attach(event));
+    const empty = os.createSharedMemory(0).?;
+    defer os.closeDescriptor(empty);
+    try std.testing.expectError(error.NotASegment, Segment.attach(empty));
+    const zeros = os.createSharedMemory(1 << 16).?;
+    defer os.closeDescriptor(zeros);
+    try std.testing.expectError(error.NotASegment, Segment.attach(zeros));
+
+    const made = try testShared(.mpmc);
+    defer made.destroy();
+    const header: *Header = @ptrCast(made.base);
+    header.layout_version += 1;
+    try std.testing.expectError(error.WrongVersion, Segment.attach(made.fd.?));
+    header.layout_version -= 1;
+
+    // The whole header, and less of the rest than it says.
+    const short = os.createSharedMemory(made.geometry.total_bytes - 1).?;
+    defer os.closeDescriptor(short);
+    const page = os.reservePages(os.page_bytes, os.page_bytes, short).?;
+    defer os.releasePages(page, os.page_bytes);
+    const copy: *Header = @ptrCast(page);
+    copy.* = header.*;
+    try std.testing.expectError(error.Truncated, Segment.attach(short));
+}
+
+test "Segment.attach refuses a file that is not sealed, or not such that it can be written" {
+    const made = try testShared(.mpsc);
+    defer made.destroy();
+    for ([_]u32{ 0, 1, 2, 3, 4, 5, 6 }) |seals| {
+        const fd = try testFile(made, seals);
+        defer os.closeDescriptor(fd);
+        try std.testing.expectError(error.Unsealed, Segment.attach(fd));
+    }
+    const linux = std.os.linux;
+    for ([_]u32{ linux.F.SEAL_WRITE, linux.F.SEAL_FUTURE_WRITE }) |seal| {
+        const fd = try testFile(made, 7 | seal);
+        defer os.closeDescriptor(fd);
+        try std.testing.expectError(error.Unsealed, Segment.attach(fd));
+    }
+    const whole = try Segment.attach(try testFile(made, 7));
+    whole.destroy();
+}
+
+/// A file like the segment's, with other seals.
+fn testFile(like: Segment, seals: u32) !i32 {
+    const linux = std.os.linux;
+    const fd: i32 = @intCast(linux.memfd_create("test", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING));
+    try std.testing.expectEqual(.SUCCESS, linux.errno(linux.ftruncate(fd, @intCast(like.geometry.total_bytes))));
+    try std.testing.expectEqual(@sizeOf(Header), linux.pwrite(fd, like.base, @sizeOf(Header), 0));
+    try std.testing.expectEqual(.SUCCESS, linux.errno(linux.fcntl(fd, linux.F.ADD_SEALS, seals)));
+    return fd;
+}
+
+test "Segment.attach refuses every altered word of the header" {
+    const made = try testShared(.mpmc);
+    defer made.destroy();
+    const words: *[@sizeOf(Header) / 4]u32 = @ptrCast(made.base);
+    for (words, 0..) |*word, index| {
+        const was = word.*;
+        defer word.* = was;
+        for ([_]u32{ was +% 1, was -% 1, was ^ 1 << 31, was << 1 | 1, 0, std.math.maxInt(u32) }) |altered| {
+            if (altered == was) continue;
+            word.* = altered;
+            if (Segment.attach(made.fd.?)) |_| {
+                std.debug.print("word {d} may be {d} in place of {d}\n", .{ index, altered, was });
+                return error.TestUnexpectedResult;
+            } else |err| try std.testing.expectEqual(@as(Segment.AttachError, switch (index) {
+                0, 1 => error.NotASegment,
+                2 => error.WrongVersion,
+                else => error.WrongLayout,
+            }), err);
+        }
+    }
 }

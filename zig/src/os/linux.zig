@@ -8,18 +8,60 @@ const linux = std.os.linux;
 pub const page_bytes = 4096;
 
 /// Reserves zeroed address space. Pages cost memory only once touched (MAP_NORESERVE), which is
-/// what lets a channel reserve a ring for every producer it may ever have.
-pub fn reservePages(length: usize) ?[*]align(page_bytes) u8 {
+/// what lets a channel reserve a ring for every producer it may ever have. Over a memfd, if there is
+/// one, or over memory of this process alone.
+pub fn reservePages(length: usize, alignment: usize, fd: ?i32) ?[*]align(page_bytes) u8 {
+    if (alignment <= page_bytes) return mapPages(null, length, fd);
+    // More than is needed, of which a run that is aligned is kept.
+    const around = mapPages(null, std.math.add(usize, length, alignment) catch return null, null) orelse return null;
+    const base: [*]align(page_bytes) u8 = @ptrFromInt(std.mem.alignForward(usize, @intFromPtr(around), alignment));
+    const before = @intFromPtr(base) - @intFromPtr(around);
+    const after: [*]align(page_bytes) u8 = @ptrFromInt(std.mem.alignForward(usize, @intFromPtr(base) + length, page_bytes));
+    if (before != 0) releasePages(around, before);
+    const after_bytes = @intFromPtr(around) + length + alignment - @intFromPtr(after);
+    if (after_bytes != 0) releasePages(after, after_bytes);
+    if (fd == null) return base;
+    if (mapPages(base, length, fd) != null) return base;
+    releasePages(base, length);
+    return null;
+}
+
+fn mapPages(fixed: ?[*]align(page_bytes) u8, length: usize, fd: ?i32) ?[*]align(page_bytes) u8 {
     const result = linux.mmap(
-        null,
+        fixed,
         length,
         .{ .READ = true, .WRITE = true },
-        .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true },
-        -1,
+        .{
+            .TYPE = if (fd == null) .PRIVATE else .SHARED,
+            .ANONYMOUS = fd == null,
+            .NORESERVE = true,
+            .FIXED = fixed != null,
+        },
+        fd orelse -1,
         0,
     );
     if (linux.errno(result) != .SUCCESS) return null;
     return @ptrFromInt(result);
+}
+
+const mfd_noexec_seal = 8;
+
+/// A memfd of so many bytes, zeroed, that can neither grow nor shrink: who maps it never meets the end
+/// of the file.
+pub fn createSharedMemory(length: u64) ?i32 {
+    const fd = openSharedMemory(mfd_noexec_seal) orelse
+        openSharedMemory(0) orelse return null; // before Linux 6.3
+    const seals = linux.F.SEAL_SHRINK | linux.F.SEAL_GROW | linux.F.SEAL_SEAL;
+    if (length <= std.math.maxInt(i64) and
+        linux.errno(linux.ftruncate(fd, @intCast(length))) == .SUCCESS and
+        linux.errno(linux.fcntl(fd, linux.F.ADD_SEALS, seals)) == .SUCCESS) return fd;
+    closeDescriptor(fd);
+    return null;
+}
+
+fn openSharedMemory(flags: u32) ?i32 {
+    const result = linux.memfd_create("millrace", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING | flags);
+    return if (linux.errno(result) == .SUCCESS) @intCast(result) else null;
 }
 
 pub fn releasePages(base: [*]align(page_bytes) u8, length: usize) void {
@@ -29,6 +71,62 @@ pub fn releasePages(base: [*]align(page_bytes) u8, length: usize) void {
 /// Gives the memory of a range back; the range stays reserved and reads as zeros.
 pub fn discardPages(base: [*]align(page_bytes) u8, length: usize) void {
     _ = linux.madvise(base, length, linux.MADV.DONTNEED);
+}
+
+/// Takes a range out of a memfd: it reads as zeros in every process that maps it.
+pub fn removePages(base: [*]align(page_bytes) u8, length: usize) void {
+    _ = linux.madvise(base, length, linux.MADV.REMOVE);
+}
+
+/// Leaves a range over a memfd: it reads as zeros here, and other processes keep what they map.
+pub fn leaveSharedPages(base: [*]align(page_bytes) u8, length: usize) void {
+    // In one step: the range is never free for another mapping in between.
+    _ = mapPages(base, length, null);
+}
+
+/// What is needed to know of a file before it is mapped.
+pub const FileFacts = struct {
+    bytes: u64,
+    /// Sealed as createSharedMemory() does it, and on memory that is never short of pages: a mapping
+    /// of these bytes meets no SIGBUS, whatever others do to the file.
+    is_sealed: bool,
+};
+
+/// Null: no such descriptor, or not a file.
+pub fn factsOf(fd: i32) ?FileFacts {
+    // The seals before the size: once they are there it does not change.
+    const seals = linux.fcntl(fd, linux.F.GET_SEALS, 0);
+    var stat: linux.Statx = undefined;
+    const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true, .SIZE = true }, &stat);
+    if (linux.errno(result) != .SUCCESS or stat.mode & linux.S.IFMT != linux.S.IFREG) return null;
+    const needed = linux.F.SEAL_SHRINK | linux.F.SEAL_GROW | linux.F.SEAL_SEAL;
+    const unwanted = linux.F.SEAL_WRITE | linux.F.SEAL_FUTURE_WRITE;
+    return .{
+        .bytes = stat.size,
+        .is_sealed = linux.errno(seals) == .SUCCESS and seals & needed == needed and
+            seals & unwanted == 0 and isOfPlainPages(fd),
+    };
+}
+
+/// Whether the file lies in tmpfs. The other kind of memfd, of huge pages, can be sealed as well, but a
+/// page that is first touched when the system has none left is a SIGBUS.
+fn isOfPlainPages(fd: i32) bool {
+    const tmpfs_magic = 0x0102_1994; // linux/magic.h
+    var facts: [64]c_long = @splat(0); // struct statfs begins with f_type
+    const result = linux.syscall2(.fstatfs, @bitCast(@as(isize, fd)), @intFromPtr(&facts));
+    return linux.errno(result) == .SUCCESS and facts[0] == tmpfs_magic;
+}
+
+/// Reads the beginning of a file. Answers how many bytes there were; 0 also if it cannot be read.
+pub fn readBeginning(fd: i32, buffer: []u8) usize {
+    while (true) {
+        const result = linux.pread(fd, buffer.ptr, buffer.len, 0);
+        switch (linux.errno(result)) {
+            .SUCCESS => return result,
+            .INTR => {},
+            else => return 0,
+        }
+    }
 }
 
 /// Sleeps while `word` still holds `expected`, at most `timeout_ns`. Spurious returns are allowed:
@@ -43,6 +141,46 @@ pub fn futexWait(word: *const std.atomic.Value(u32), expected: u32, timeout_ns: 
 
 pub fn futexWake(word: *const std.atomic.Value(u32), waiters: u32) void {
     _ = linux.futex_3arg(&word.raw, .{ .cmd = .WAKE, .private = true }, waiters);
+}
+
+/// The same for a word that other processes wake, too.
+pub fn futexWaitShared(word: *const std.atomic.Value(u32), expected: u32, timeout_ns: u64) void {
+    const timeout: linux.timespec = .{
+        .sec = @intCast(timeout_ns / std.time.ns_per_s),
+        .nsec = @intCast(timeout_ns % std.time.ns_per_s),
+    };
+    _ = linux.futex_4arg(&word.raw, .{ .cmd = .WAIT, .private = false }, expected, &timeout);
+}
+
+pub fn futexWakeShared(word: *const std.atomic.Value(u32), waiters: u32) void {
+    _ = linux.futex_3arg(&word.raw, .{ .cmd = .WAKE, .private = false }, waiters);
+}
+
+/// One of several words to sleep on, while all of them hold what is expected.
+pub const FutexWaiter = linux.futex2_waitone;
+pub const futex_waiters_max = linux.FUTEX2_WAITONE_MAX;
+
+pub fn futexWaiter(word: *const std.atomic.Value(u32), expected: u32, is_shared: bool) FutexWaiter {
+    return .{
+        .val = expected,
+        .uaddr = @intFromPtr(word),
+        .flags = .{ .size = .U32, .private = !is_shared },
+    };
+}
+
+/// Sleeps while every word holds what is expected of it, at most until `deadline_ns` of now().
+/// Spurious returns are allowed; a word that is not mapped any more is one. False: this system cannot
+/// (before Linux 5.16, or a sandbox forbids it).
+pub fn futexWaitAny(waiters: []const FutexWaiter, deadline_ns: u64) bool {
+    const deadline: linux.kernel_timespec = .{
+        .sec = @intCast(deadline_ns / std.time.ns_per_s),
+        .nsec = @intCast(deadline_ns % std.time.ns_per_s),
+    };
+    const result = linux.futex2_waitv(waiters.ptr, @intCast(waiters.len), .{}, &deadline, .MONOTONIC);
+    return switch (linux.errno(result)) {
+        .NOSYS, .PERM, .ACCES, .INVAL => false,
+        else => true,
+    };
 }
 
 /// An eventfd that waits when it is read while it is 0: io_uring and a runtime's file API then sleep in
