@@ -10,6 +10,12 @@
 //! In the single total order of those four, one of the two loads comes last and sees the other's
 //! store: either the waker sees the arm, or the sleeper sees what was published.
 //! Model-checked in zig/models/.
+//!
+//! In a segment that other processes map, whoever waits here may be of any of them. A waker must not
+//! have to know of which, so the word itself is the doorbell: a wake-up is a wake of the futex, without
+//! the private flag. A blocked thread sleeps on it; for an event loop the bell ringer of its process
+//! does, see ringer.zig. Somebody there may have taken an arm away and woken nobody: whoever sleeps
+//! in a shared segment looks at least every `shared_sleep_ns_max`.
 
 const std = @import("std");
 const os = @import("os/linux.zig");
@@ -22,8 +28,24 @@ pub const Waiting = enum(u32) {
     bell = 2,
     /// In epoll, io_uring or poll, for its eventfd. See event_fd.zig.
     event_fd = 3,
+    /// As `futex`, where other processes wake.
+    futex_shared = 4,
+    /// As `bell`, where other processes wake: the bell ringer watches this word, and rings.
+    bell_shared = 5,
     _,
+
+    /// The same arm in a segment that is shared, or is not.
+    pub inline fn in(self: Waiting, is_shared: bool) Waiting {
+        if (!is_shared) return self;
+        return switch (self) {
+            .futex => .futex_shared,
+            .bell => .bell_shared,
+            else => self,
+        };
+    }
 };
+
+pub const shared_sleep_ns_max = 500 * std.time.ns_per_ms;
 
 /// Who has to do what after a take().
 pub const Wake = enum {
@@ -74,8 +96,18 @@ pub const WaitWord = extern struct {
         switch (was) {
             .bell => return .ring_bell,
             .event_fd => return .write_event,
-            else => {
+            .futex => {
                 os.futexWake(&self.word, 1);
+                return .woken;
+            },
+            .bell_shared => {
+                os.futexWakeShared(&self.word, waiters_all);
+                // If it is of this process, a caller that is JavaScript is quicker than the ringer.
+                return .ring_bell;
+            },
+            // Or what no side ever writes: whoever sleeps here is then of a shared segment.
+            .futex_shared, .awake, _ => {
+                os.futexWakeShared(&self.word, waiters_all);
                 return .woken;
             },
         }
@@ -89,8 +121,11 @@ pub const WaitWord = extern struct {
         while (was != @intFromEnum(Waiting.awake) and was != @intFromEnum(Waiting.bell)) {
             was = self.word.cmpxchgWeak(was, @intFromEnum(Waiting.awake), .seq_cst, .seq_cst) orelse {
                 self.countWake();
-                if (was == @intFromEnum(Waiting.event_fd)) return .write_event;
-                os.futexWake(&self.word, 1);
+                switch (@as(Waiting, @enumFromInt(was))) {
+                    .event_fd => return .write_event,
+                    .futex => os.futexWake(&self.word, 1),
+                    else => os.futexWakeShared(&self.word, waiters_all),
+                }
                 return .woken;
             };
         }
@@ -108,11 +143,16 @@ pub const WaitWord = extern struct {
     }
 
     /// Sleeps while the futex arm is in place, at most `timeout_ns`. Spurious returns are allowed.
-    pub fn sleep(self: *WaitWord, timeout_ns: u64) void {
+    pub fn sleep(self: *WaitWord, how: Waiting, timeout_ns: u64) void {
         self.countSleep();
-        os.futexWait(&self.word, @intFromEnum(Waiting.futex), timeout_ns);
+        if (how == .futex_shared) {
+            os.futexWaitShared(&self.word, @intFromEnum(how), @min(timeout_ns, shared_sleep_ns_max));
+        } else os.futexWait(&self.word, @intFromEnum(Waiting.futex), timeout_ns);
     }
 };
+
+/// Of another process there may be several, and a futex does not tell them apart.
+const waiters_all = std.math.maxInt(i32);
 
 test "take() answers by who is waiting, and only once" {
     var word: WaitWord = std.mem.zeroes(WaitWord);
@@ -134,4 +174,44 @@ test "take() answers by who is waiting, and only once" {
     word.arm(.futex);
     try std.testing.expectEqual(.woken, word.takeUnlessBell());
     try std.testing.expectEqual(.nobody, word.takeUnlessBell());
+}
+
+test "the arms of a shared segment are taken by every waker, also one that can ring no bell" {
+    var word: WaitWord = std.mem.zeroes(WaitWord);
+    word.arm(Waiting.in(.bell, true));
+    try std.testing.expectEqual(.ring_bell, word.take());
+    word.arm(Waiting.in(.bell, true));
+    try std.testing.expectEqual(.woken, word.takeUnlessBell());
+    for ([_]Waiting{ Waiting.in(.futex, true), @enumFromInt(77), @enumFromInt(std.math.maxInt(u32)) }) |how| {
+        word.arm(how);
+        try std.testing.expectEqual(.woken, word.take());
+        word.arm(how);
+        try std.testing.expectEqual(.woken, word.takeUnlessBell());
+        try std.testing.expectEqual(.nobody, word.take());
+    }
+}
+
+test "a shared arm wakes a thread that sleeps on another mapping of the word" {
+    const fd = os.createSharedMemory(os.page_bytes).?;
+    defer os.closeDescriptor(fd);
+    var words: [2]*WaitWord = undefined;
+    for (&words) |*word| word.* = @ptrCast(os.reservePages(os.page_bytes, os.page_bytes, fd).?);
+    defer for (words) |word| os.releasePages(@ptrCast(@alignCast(word)), os.page_bytes);
+    const Waiter = struct {
+        fn run(word: *WaitWord) void {
+            const deadline = os.now() + 60 * std.time.ns_per_s;
+            word.arm(.futex_shared);
+            // Not sleep(), which would look again by itself.
+            while (word.word.load(.acquire) != 0) {
+                const now = os.now();
+                if (now >= deadline) return;
+                os.futexWaitShared(&word.word, @intFromEnum(Waiting.futex_shared), deadline - now);
+            }
+        }
+    };
+    const thread = try std.Thread.spawn(.{}, Waiter.run, .{words[0]});
+    const start = os.now();
+    while (words[1].take() == .nobody) os.yieldThread();
+    thread.join();
+    try std.testing.expect(os.now() - start < 30 * std.time.ns_per_s);
 }

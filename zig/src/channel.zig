@@ -51,6 +51,24 @@ pub inline fn wakeReceiver(segment: Segment, ring: u32) Bells {
     return .of(deliver(segment, 0, segment.control().receiver_wait.take()), "receiver");
 }
 
+/// A wait word as wait.zig wants it, for a thread that blocks.
+pub const Blocker = struct {
+    segment: Segment,
+    word: *bell.WaitWord,
+
+    pub fn arm(self: Blocker, how: bell.Waiting) void {
+        self.word.arm(self.segment.waiting(how));
+    }
+
+    pub fn disarm(self: Blocker) bool {
+        return self.word.disarm();
+    }
+
+    pub fn sleep(self: Blocker, timeout_ns: u64) void {
+        self.word.sleep(self.segment.waiting(.futex), timeout_ns);
+    }
+};
+
 /// What a receiver sleeps on, by its place among the receivers.
 pub fn receiverWait(segment: Segment, receiver: u32) *bell.WaitWord {
     if (segment.geometry.kind.hasManyReceivers()) return &segment.receiverLine(receiver).wait;

@@ -110,14 +110,15 @@ pub const Receiver = struct {
 
     pub fn wait(self: *Receiver, strategy: wait_module.Strategy, timeout_ns: u64) bool {
         self.dropEmpty();
-        return wait_module.wait(strategy, timeout_ns, &self.segment.control().receiver_wait, self);
+        const blocker: channel.Blocker = .{ .segment = self.segment, .word = &self.segment.control().receiver_wait };
+        return wait_module.wait(strategy, timeout_ns, blocker, self);
     }
 
     /// Arms the receiver's wait word. False: there is something to poll; do not sleep.
     pub fn arm(self: *Receiver, how: bell.Waiting) bool {
         self.dropEmpty();
         const word = &self.segment.control().receiver_wait;
-        word.arm(how);
+        word.arm(self.segment.waiting(how));
         if (!self.holds()) return true;
         _ = word.disarm();
         return false;

@@ -273,7 +273,7 @@ pub fn wait(id: u32, posts_handled: u32, timeout_ns: u64, request: *Request) Err
         if (now >= deadline) return false;
         ringer.word.arm(.futex);
         mutex.unlock();
-        ringer.word.sleep(deadline - now);
+        ringer.word.sleep(.futex, deadline - now);
         mutex.lock();
         _ = ringer.word.disarm();
     }

@@ -448,6 +448,11 @@ pub const Segment = struct {
         os.closeDescriptor(fd);
     }
 
+    /// How a side says that it waits here, if this is how it would in memory of its process alone.
+    pub inline fn waiting(self: Segment, how: bell.Waiting) bell.Waiting {
+        return how.in(self.geometry.is_shared);
+    }
+
     pub fn control(self: Segment) *Control {
         return @ptrCast(@alignCast(self.base + control_offset));
     }

@@ -95,7 +95,8 @@ pub const Sender = struct {
     /// Waits for room for `slots_min` slots. Returns whether there is room or the ring is sealed.
     pub fn wait(self: *Sender, slots_min: u32, strategy: wait_module.Strategy, timeout_ns: u64) bool {
         const condition: RoomCondition = .{ .producer = &self.producer, .slots_min = slots_min };
-        return wait_module.wait(strategy, timeout_ns, &self.producer.wait_line.sender_wait, condition);
+        const blocker: channel.Blocker = .{ .segment = self.segment, .word = &self.producer.wait_line.sender_wait };
+        return wait_module.wait(strategy, timeout_ns, blocker, condition);
     }
 
     pub fn countFull(self: *Sender) void {
@@ -106,7 +107,7 @@ pub const Sender = struct {
     /// Arms the sender's bell. False: there is room, or the ring is sealed; do not sleep.
     pub fn arm(self: *Sender, slots_min: u32) bool {
         const word = &self.producer.wait_line.sender_wait;
-        word.arm(.bell);
+        word.arm(self.segment.waiting(.bell));
         const condition: RoomCondition = .{ .producer = &self.producer, .slots_min = slots_min };
         if (!condition.holds()) {
             word.countSleep();

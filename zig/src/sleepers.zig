@@ -62,7 +62,7 @@ pub const Sleeper = struct {
     }
 
     pub fn arm(self: Sleeper, how: bell.Waiting) void {
-        self.word().arm(how);
+        self.word().arm(self.segment.waiting(how));
         // SC: the sleeper's store; its partner is the load in wakeOne().
         _ = self.segment.control().sleepers.fetchOr(bitOf(self.receiver), .seq_cst);
     }
@@ -76,6 +76,6 @@ pub const Sleeper = struct {
     }
 
     pub fn sleep(self: Sleeper, timeout_ns: u64) void {
-        self.word().sleep(timeout_ns);
+        self.word().sleep(self.segment.waiting(.futex), timeout_ns);
     }
 };

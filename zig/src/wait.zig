@@ -51,7 +51,7 @@ const looks_between_clock_reads = 8;
 pub fn wait(
     strategy: Strategy,
     timeout_ns: u64,
-    /// A `*WaitWord`, or what has its arm, disarm and sleep.
+    /// A wait word: what has arm, disarm and sleep.
     word: anytype,
     condition: anytype,
 ) bool {
