@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Kind, Limits, Role, StructBytes } from "../ffi/abi.ts";
+import { Bells as bit, Kind, Limits, Role, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
 import { buildOn, Endpoint } from "./endpoint.ts";
@@ -66,11 +66,15 @@ export interface ReceiversOptions {
 
 /** Options of {@linkcode Channel.withPool}. */
 export interface PoolUse {
-  /** Messages of more bytes go through the pool; 16384 unless given. */
+  /**
+   * Messages of more bytes go through the pool; 16384 unless given. That is a chosen default, no
+   * measured one: from which size a pool pays, if it does, differs between machines and runtimes, and
+   * the benchmark `pool-crossover` prints it.
+   */
   readonly threshold?: number;
 }
 
-/** About where `bench/suites/pool_crossover.ts` finds the pool to be faster. */
+/** Chosen, not measured: `npm run bench -- --only pool-crossover` prints a machine's own crossover. */
 const thresholdDefault = 16384;
 const valuesDefault = 1024;
 const bytesDefault = 65536;
@@ -398,6 +402,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     const answer = symbols.millrace_ticket_revoke(handle, right);
     if (answer < 0) return false;
     bells.ring(answer, 0);
+    this.#ringPool();
     return true;
   }
 
@@ -417,6 +422,12 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       check(symbols.millrace_channel_close(handle, encoded, length), "close the channel"),
       0,
     );
+    this.#ringPool();
+  }
+
+  /** A close ends the wait of senders for a slab, and can make slabs free. */
+  #ringPool(): void {
+    if (this.#pool !== undefined) new Bells(this.#pool.bells).ring(bit.receiver, 0);
   }
 
   /**
@@ -479,6 +490,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     const { handle, symbols, bells } = this.#endpoint;
     this.#endpoint.handle = 0;
     bells.ring(check(symbols.millrace_channel_dispose(handle), "dispose of the channel"), 0);
+    this.#ringPool();
   }
 
   /**

@@ -46,6 +46,8 @@ export interface FixedCodec<Value, Batch, View = unknown> {
  * slabs of a pool, which change their owner with the message.
  */
 export interface Staging<Value> {
+  /** The first slot with something that must not be published, because the program broke it. */
+  lost?(): number | undefined;
   /** The slots have been published: what was staged is the receiver's. */
   publish(): void;
   /** The slots from `slot` on are not published: what was staged there goes back. */

@@ -205,8 +205,8 @@ export class Pool implements Disposable {
   }
 
   /**
-   * A one-shot right to open the pool elsewhere: post it to a Worker. The pool's memory stays while
-   * a ticket is outstanding; when the pool that made it closes, unused tickets are taken back.
+   * A one-shot right to open the pool elsewhere: post it to a Worker. While anybody has the pool open
+   * it stays good; when nobody has any more, unused tickets are taken back.
    */
   ticket(): PoolTicket {
     this.#checkOpen("issue a ticket for a pool");

@@ -65,6 +65,8 @@ export function pooledCodecOfSender<Value>(
   threshold: number,
 ): { codec: RecordCodec<Value>; staging: Staging<Value> } {
   const staging = new PooledStaging<Value>(port);
+  // Decoding tells what was not sent.
+  if (codec.exposesMemory) port.endpoint.expose();
   const inlineMost = sender.info.capacity * (recordSlotBytes / 2) - recordSlotBytes;
 
   /** Puts the message into a slab and its handle into the record. Negative: as `encode`. */
@@ -76,7 +78,7 @@ export function pooledCodecOfSender<Value>(
     let flags = 0;
     try {
       const slab = port.view(index);
-      length = codec.encode(slab, 0, slab.u8.length, value);
+      length = codec.encode(slab, 0, port.slabBytes, value);
       flags = slab.flags;
     } finally {
       if (length < 0) port.free(index, generation);
@@ -113,7 +115,7 @@ export function pooledCodecOfSender<Value>(
         const bytes = -1 - inline;
         // Too long for what there is of the ring now, and not for the ring.
         if (bytes <= threshold) return inline;
-        if (bytes <= (port.slabBytes & ~3)) {
+        if (bytes <= port.slabBytes) {
           if (room < handleBytes) return -1 - handleBytes;
           const length = encodePooled(view, offset, value);
           // With no slab free, what fits a ring goes through the ring.

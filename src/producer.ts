@@ -16,7 +16,7 @@ import type {
   Window,
 } from "./codec.ts";
 import { recordSlotBytes } from "./codec.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, transferred } from "./endpoint.ts";
 import { describe } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import { openAttachedPort, type PoolLink } from "./pool.ts";
@@ -105,6 +105,7 @@ export abstract class Producer<Value> implements StorePlace {
     if (slots === 0) return true;
     const { endpoint } = this;
     endpoint.checkMemory();
+    this.#checkStaged();
     const answer = endpoint.symbols.millrace_sender_commit(
       endpoint.handle,
       slots,
@@ -121,6 +122,16 @@ export abstract class Producer<Value> implements StorePlace {
     if (this.staging !== undefined) this.staging.publish();
     if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.index);
     return true;
+  }
+
+  /** Takes back what must not be published, and what is behind it, and throws. */
+  #checkStaged(): void {
+    const lost = this.staging?.lost?.();
+    if (lost === undefined) return;
+    this.index = lost;
+    this.staging?.takeBackFrom(lost);
+    this.limit = 0;
+    throw transferred();
   }
 
   /** Refuses what the code of a value being written may not do. */

@@ -57,11 +57,14 @@ export class SenderWaiter {
     const waiter = new Waiter(pool.bells.words, Bells.ofReceiver(0), {
       attempt: () =>
         this.#target.attempt() || this.#turnTo(this.#target.slabsNeeded() === undefined),
-      arm: () => symbols.millrace_pool_arm(pool.handle) === 1,
+      // A channel that closes after this look rings the pool's bell, too.
+      arm: () =>
+        symbols.millrace_pool_arm(pool.handle) === 1 &&
+        symbols.millrace_endpoint_close_state(handle) === 0,
       // The arm is shared by all who wait for a slab.
       disarm: () => {},
-      // A close of the channel rings the channel's bells, not the pool's: the watch finds it, as it
-      // finds a death.
+      // Native code that closes the channel rings no bell of the pool: the watch finds it, as it finds
+      // a death.
       orphans: () =>
         pool.orphans() + this.#endpoint.orphans() +
         symbols.millrace_endpoint_close_state(handle),

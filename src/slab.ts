@@ -76,8 +76,23 @@ export class SlabPort {
 
   /** Gives back a slab that is in flight. */
   drop(index: number, generation: number): number {
+    if (this.#views[index]?.memory.byteLength === 0) return this.#retireInFlight(index, generation);
     const { endpoint } = this;
     return this.#rung(endpoint.symbols.millrace_pool_drop(endpoint.handle, index, generation));
+  }
+
+  /** The program has transferred its memory away: nobody else must get it, ever. */
+  #retireInFlight(index: number, generation: number): number {
+    const { symbols, handle } = this.endpoint;
+    const answer = symbols.millrace_pool_claim(handle, index, generation);
+    return answer < 0 ? answer : this.retire(index, nextGeneration(generation));
+  }
+
+  /** Takes a slab out of use for good: somebody has its memory in his hands. */
+  retire(index: number, generation: number): number {
+    const { symbols, handle } = this.endpoint;
+    symbols.millrace_endpoint_quarantine(handle);
+    return symbols.millrace_pool_retire(handle, index, generation);
   }
 
   #rung(answer: number): number {
@@ -117,14 +132,21 @@ export class SlabPort {
     if (answer < 0) throw errorOf(answer, "map a slab");
   }
 
-  /** A slab as a codec sees it; never the program's, and kept while this endpoint is open. */
+  /**
+   * A slab as a codec sees it, kept while this endpoint is open.
+   *
+   * @throws {MillraceError} If the program has transferred its memory away.
+   */
   view(index: number): RecordView {
     const known = this.#views[index];
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (known.memory.byteLength === 0) throw transferred();
+      return known;
+    }
     this.#locate(index);
-    // A codec sees whole words.
+    // A codec sees whole words; slabs are farther apart.
     const { endpoint } = this;
-    const bytes = Number(this.#place[1]) & ~3;
+    const bytes = (Number(this.#place[1]) + 3) & ~3;
     return this.#views[index] = bindRecords(
       endpoint.mapKept(this.#place[0] as bigint, bytes),
     );
@@ -138,6 +160,9 @@ export class SlabPort {
   /** One fewer. With the last one, and the last slab, it closes. */
   release(): void {
     this.#users--;
+    // What used it has closed, and perhaps a channel with it: slabs can be free now, and a sender that
+    // waits for one has to look.
+    this.endpoint.bells.ring(bit.receiver, 0);
     this.closeIfUnused();
   }
 
@@ -162,6 +187,7 @@ export class SlabPort {
 export const makeSlab = Symbol("makeSlab");
 export const abandonSlab = Symbol("abandonSlab");
 export const stageSlab = Symbol("stageSlab");
+export const isLostSlab = Symbol("isLostSlab");
 export const publishSlab = Symbol("publishSlab");
 export const takeBackSlab = Symbol("takeBackSlab");
 
@@ -201,6 +227,8 @@ export class Slab implements Disposable {
   #memory: ArrayBuffer;
   #bytes: Uint8Array;
   #state: State;
+  /** The program has transferred the memory away. */
+  #isLost = false;
 
   /** Made by the library: see {@linkcode Pool.alloc}. */
   private constructor(port: SlabPort, index: number, generation: number, length: number) {
@@ -227,7 +255,13 @@ export class Slab implements Disposable {
 
   /**
    * The slab's memory, to be written and read in place; what a former owner left is still there.
-   * Length 0 once the slab was freed or sent. Posting it clones or takes the memory: send the slab.
+   * Length 0 once the slab was freed or sent.
+   *
+   * Send the slab; do not transfer `bytes.buffer`. A slab whose memory was transferred away cannot be
+   * sent (`"MEMORY_TRANSFERRED"`), and freeing it, or closing the pool, takes it out of use for good,
+   * so that nobody shares it with whoever has that memory. Only when the Worker that transferred it
+   * dies with the slab in hand does nobody learn of it: the slab returns to the pool like any other,
+   * and its next owner and the holder of that memory write the same bytes.
    */
   get bytes(): Uint8Array {
     return this.#bytes;
@@ -277,14 +311,8 @@ export class Slab implements Disposable {
     const generation = this.#generation;
     const isOurs = this.#leave();
     const port = this.#port;
-    const { endpoint } = port;
-    if (isOurs) {
-      port.free(this.#index, generation);
-    } else {
-      // Somebody has the memory in his hands: nobody else must get it, ever.
-      endpoint.symbols.millrace_pool_retire(endpoint.handle, this.#index, generation);
-      endpoint.symbols.millrace_endpoint_quarantine(endpoint.handle);
-    }
+    if (isOurs) port.free(this.#index, generation);
+    else port.retire(this.#index, generation);
     port.closeIfUnused();
   }
 
@@ -301,13 +329,23 @@ export class Slab implements Disposable {
   #leave(): boolean {
     this.#state = "gone";
     this.#port.live.delete(this.#index);
-    return this.#port.takeBack(this.#index, this.#memory);
+    this.#isLost = !this.#port.takeBack(this.#index, this.#memory);
+    return !this.#isLost;
   }
 
   /** @ignore The endpoint closes: the pool takes the slab. */
   [abandonSlab](): void {
+    if (this.#state === "staged" && this.#memory.byteLength === 0) this[takeBackSlab]();
     if (this.#state === "owned") this.free();
     else this.#leave();
+  }
+
+  /**
+   * @ignore Whether it must not be published after all: its memory is in somebody's hands, of whom the
+   * receiver would know nothing.
+   */
+  get [isLostSlab](): boolean {
+    return this.#isLost || (this.#state === "staged" && this.#memory.byteLength === 0);
   }
 
   /**
@@ -336,9 +374,7 @@ export class Slab implements Disposable {
     const port = this.#port;
     // After a close of the pool the view is gone already.
     if (this.#state !== "staged") return;
-    if (!this.#leave()) {
-      port.endpoint.symbols.millrace_endpoint_quarantine(port.endpoint.handle);
-    }
+    this.#leave();
     port.closeIfUnused();
   }
 

@@ -10,6 +10,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { defineLayout, describe, type Layout } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import {
+  isLostSlab,
   makeSlab,
   nextGeneration,
   publishSlab,
@@ -30,6 +31,10 @@ class SlabStaging implements Staging<Slab> {
 
   add(slot: number, slab: Slab): void {
     this.#staged.push({ slot, slab });
+  }
+
+  lost(): number | undefined {
+    return this.#staged.find(({ slab }) => slab[isLostSlab])?.slot;
   }
 
   publish(): void {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ChannelClosedError } from "./errors.ts";
+import { type ChannelClosedError, MillraceError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
 import type { SenderWaiter } from "./sender_waiter.ts";
@@ -46,7 +46,7 @@ export class Writer<Value> implements Disposable {
   #slotsNeeded = 1;
   #isFlushScheduled = false;
   /** What the flush at the end of a turn met; thrown by the next call. */
-  #failure: ChannelClosedError | undefined;
+  #failure: MillraceError | undefined;
 
   /** Made by the library: see {@linkcode Sender.writer}. */
   constructor(
@@ -137,7 +137,7 @@ export class Writer<Value> implements Disposable {
       try {
         this.flush();
       } catch (error) {
-        if (!(error instanceof ChannelClosedError)) throw error;
+        if (!(error instanceof MillraceError)) throw error;
         this.#failure = error;
       }
     });

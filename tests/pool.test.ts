@@ -41,6 +41,7 @@ const testLimit = { timeout: 120_000 };
 const stale: ExpectedError = { name: "SlabError", code: "SLAB_STALE" };
 const foreign: ExpectedError = { name: "SlabError", code: "SLAB_FOREIGN" };
 const notOwned: ExpectedError = { name: "SlabError", code: "SLAB_NOT_OWNED" };
+const transferred: ExpectedError = { name: "MillraceError", code: "MEMORY_TRANSFERRED" };
 
 /** A slab that must be there. */
 function take(slabs: Pool, length?: number): Slab {
@@ -291,6 +292,75 @@ test("memory the program transferred away is never given out again", () => {
   assert.equal(taken.length, 16); // mapped still: reading it is harmless
 });
 
+test("a slab whose memory was transferred after it was pushed is not published", async () => {
+  using slabs = pool({ slab: 16, count: 4 });
+  using channel = mpsc(slabs.layout());
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  const writer = sender.writer({ chunk: 8 });
+  const [first, lost, behind] = [take(slabs), take(slabs), take(slabs)];
+  for (const slab of [first, lost, behind]) writer.push(slab);
+  const taken = structuredClone(lost.bytes, { transfer: [lost.bytes.buffer as ArrayBuffer] });
+  throws(() => writer.flush(), transferred);
+  assert.deepEqual([lost.closed, behind.closed], [false, false]); // their owner's again
+  writer.push(behind);
+  writer.flush();
+  lost.free();
+  const received = [await receiver.receive(), await receiver.receive()];
+  for (const slab of received) slab.free();
+  assert.deepEqual(slabs.stats(), { free: 3, owned: 0, inFlight: 0, retired: 1, timesEmpty: 0 });
+  for (const slab of [take(slabs), take(slabs), take(slabs)]) slab.bytes.fill(9);
+  assert.ok(taken.every((byte) => byte === 0));
+});
+
+test("a pool that closes under a pushed slab whose memory is gone retires it", async () => {
+  using slabs = pool({ slab: 16, count: 2 });
+  using channel = mpsc(slabs.layout());
+  const sender = channel.sender();
+  const opened = Pool.open(slabs.ticket());
+  const slab = take(opened);
+  const writer = sender.writer({ chunk: 8 });
+  writer.push(slab);
+  structuredClone(slab.bytes, { transfer: [slab.bytes.buffer as ArrayBuffer] });
+  opened.close();
+  assert.deepEqual([slabs.stats().retired, slabs.stats().inFlight], [1, 0]);
+  await Promise.resolve(); // the flush at the end of the turn
+  throws(() => writer.flush(), transferred);
+  const other = take(slabs);
+  assert.ok(sender.trySend(other));
+  assert.equal(slabs.tryAlloc(), undefined);
+});
+
+test("withPool(): a slab whose payload was transferred away carries nothing any more", async () => {
+  using slabs = pool({ slab: 64, count: 2 });
+  using channel = mpsc(bytes).withPool(slabs, { threshold: 8 });
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  sender.trySend(new Uint8Array(20).fill(1));
+  const [payload] = receiver.readable() as unknown as [Uint8Array];
+  const taken = structuredClone(payload, { transfer: [payload.buffer as ArrayBuffer] });
+  await rejects(receiver.receive(), transferred);
+  assert.deepEqual(slabs.stats(), { free: 1, owned: 0, inFlight: 0, retired: 1, timesEmpty: 0 });
+  sender.trySend(new Uint8Array(20).fill(2));
+  assert.equal((await receiver.receive())[0], 2);
+  assert.equal(taken[0], 1);
+});
+
+test(
+  "memory that a Worker transferred away outlives the Worker and the pool",
+  testLimit,
+  async () => {
+    using slabs = pool({ slab: 4096, count: 1 });
+    const { worker, said } = start({ job: "transfer", pool: slabs.ticket() });
+    const memory = new Uint8Array(await said as ArrayBuffer);
+    assert.equal(memory[0], 1);
+    worker.terminate();
+    await allFree(slabs); // nobody can tell that it was transferred
+    slabs.close();
+    assert.ok(memory.length === 4096 && memory.every((byte) => byte === 0)); // mapped still
+  },
+);
+
 // ---- through channels ----
 
 test("send() moves a slab to the receiver without a copy", async () => {
@@ -454,6 +524,96 @@ test("memory goes with the last who has the pool or a channel of it", async () =
   assert.equal(channelsAlive(), before + 1);
   slab.free();
   assert.equal(channelsAlive(), before);
+});
+
+test("a ticket that nobody uses keeps a pool only while somebody has it open", async () => {
+  const before = await channelsSettled();
+  const slabs = pool({ slab: 16, count: 2 });
+  const second = Pool.open(slabs.ticket());
+  const early = slabs.ticket();
+  slabs.close();
+  const late = second.ticket();
+  Pool.open(early).close();
+  assert.equal(channelsAlive(), before + 1);
+  second.close();
+  assert.equal(channelsAlive(), before);
+  throws(() => Pool.open(late), { name: "TicketError", code: "TICKET_FREED" });
+});
+
+for (const [kind, make] of Object.entries({ mpsc, mpmc })) {
+  test(`${kind}: slabs in flight return when a channel nobody receives is disposed of`, () => {
+    using slabs = pool({ slab: 4096, count: 3 });
+    using sender = (() => {
+      using channel = make(bytes).withPool(slabs, { threshold: 8 });
+      channel.receiverTicket();
+      const sender = channel.sender();
+      sender.trySend(new Uint8Array(4000));
+      sender.trySend(new Uint8Array(4000));
+      assert.equal(slabs.stats().inFlight, 2);
+      return sender;
+    })();
+    assert.equal(slabs.stats().free, 3); // and the sender is still open
+    assert.equal(sender.trySend(new Uint8Array(4000)), false);
+    assert.equal(slabs.stats().free, 3);
+  });
+}
+
+test(
+  "a sender that waits for a slab is told by whoever closes the channel",
+  testLimit,
+  async () => {
+    using slabs = pool({ slab: 4096, count: 1 });
+    const held = take(slabs);
+    const { setInterval: real } = globalThis;
+    // No watch: whoever sleeps must be woken.
+    globalThis.setInterval = (() => real(() => {}, 60_000)) as unknown as typeof setInterval;
+    try {
+      for (const how of ["close", "dispose", "receiver", "before the sleep"] as const) {
+        using channel = mpsc(bytes, { capacity: 256, pollBudget: 0 })
+          .withPool(slabs, { threshold: 64 });
+        using sender = channel.sender();
+        const receiver = channel.receiver();
+        const { now } = performance;
+        if (how === "before the sleep") {
+          // As if another thread closed it between the look at the channel and the arm.
+          performance.now = () => {
+            performance.now = now;
+            channel.close();
+            return now.call(performance);
+          };
+        }
+        const waiting = sender.send(new Uint8Array(1000));
+        performance.now = now;
+        if (how !== "before the sleep") assert.ok(await isPending(waiting));
+        if (how === "close") channel.close();
+        if (how === "dispose") channel[Symbol.dispose]();
+        if (how === "receiver") receiver.close();
+        await rejects(waiting, channelClosed);
+        receiver.close();
+      }
+    } finally {
+      globalThis.setInterval = real;
+    }
+    held.free();
+  },
+);
+
+test("an alloc() that sleeps is told when a closing receiver frees what was in flight", async () => {
+  using slabs = pool({ slab: 4096, count: 1, pollBudget: 0 });
+  const { setInterval: real } = globalThis;
+  globalThis.setInterval = (() => real(() => {}, 60_000)) as unknown as typeof setInterval;
+  try {
+    using channel = mpsc(bytes).withPool(slabs, { threshold: 64 });
+    using sender = channel.sender();
+    const receiver = channel.receiver();
+    sender.trySend(new Uint8Array(1000));
+    const waiting = slabs.alloc();
+    assert.ok(await isPending(waiting));
+    receiver.close();
+    (await within(waiting, "the slab")).free();
+  } finally {
+    globalThis.setInterval = real;
+  }
 });
 
 test("Workers fill slabs and pass them on; every byte arrives", testLimit, async () => {
@@ -810,7 +970,7 @@ test("withPool(): messages above the threshold use slabs, those below do not", a
   assert.equal(slabs.stats().inFlight, 1);
   receiver.release();
   assert.equal(slabs.stats().free, 2);
-  throws(() => sender.trySend(new Uint8Array(5000)), {
+  throws(() => sender.trySend(new Uint8Array(4097)), {
     name: "RangeError",
     message: /4096 \(a slab/,
   });
@@ -825,6 +985,17 @@ test("withPool(): messages above the threshold use slabs, those below do not", a
     assert.equal(value[0], round);
     assert.equal(slabs.stats().free, 2);
   }
+});
+
+test("withPool(): a message can have every byte of a slab, and no more", () => {
+  using slabs = pool({ slab: 1003, count: 2 });
+  using channel = mpsc(bytes, { capacity: 256 }).withPool(slabs, { threshold: 64 });
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  const message = new Uint8Array(1003).map((_, index) => index * 7);
+  assert.ok(sender.trySend(message));
+  assert.deepEqual(takeAll(receiver), [message]);
+  throws(() => sender.trySend(new Uint8Array(1004)), { name: "RangeError", message: /1003 \(a/ });
 });
 
 test("withPool(): a message longer than the ring waits for a slab, and ends with the channel", async () => {

@@ -17,7 +17,7 @@ import {
 // Only what is used of a Worker's scope, so that other type checkers need no types of it.
 const scope = globalThis as unknown as {
   onmessage: (event: { data: PoolJob }) => void;
-  postMessage(message: unknown): void;
+  postMessage(message: unknown, transfer?: readonly unknown[]): void;
 };
 
 /** What the Worker does. */
@@ -40,6 +40,8 @@ export type PoolJob =
   | { job: "stream"; to: SenderTicket<Uint8Array> }
   /** Looks at what there is, takes the first slab out, and gives nothing back. */
   | { job: "peek"; from: ReceiverTicket<unknown> }
+  /** Transfers the memory of a slab it owns to the main thread, and keeps the slab. */
+  | { job: "transfer"; pool: PoolTicket }
   /** Says what freeing a handle of another thread throws. */
   | { job: "steal"; pool: PoolTicket; handle: Slab["handle"] };
 
@@ -120,6 +122,10 @@ scope.onmessage = async ({ data }) => {
       const slabs = Pool.open(data.pool);
       for (let index = 0; index < data.count; index++) slabs.allocSync();
       scope.postMessage("held");
+      return;
+    } else if (data.job === "transfer") {
+      const memory = Pool.open(data.pool).allocSync().bytes.fill(1).buffer;
+      scope.postMessage(memory, [memory]);
       return;
     } else if (data.job === "peek") {
       const window = Receiver.open(data.from).readable() as unknown as ArrayLike<unknown> & {

@@ -346,7 +346,7 @@ int32_t millrace_pool_stage(uint32_t pool, uint32_t index, uint32_t generation, 
 int32_t millrace_pool_claim(uint32_t pool, uint32_t index, uint32_t generation);
 /* Frees a slab in flight; answers the bells of the pool to ring. */
 int32_t millrace_pool_drop(uint32_t pool, uint32_t index, uint32_t generation);
-/* 1: a slab is free. 0: the time is up. */
+/* 1: a slab is free, or a channel of the pool may have closed: look. 0: the time is up. */
 int32_t millrace_pool_wait(uint32_t pool, uint32_t strategy, uint32_t timeout_us);
 /* 1: the pool's bell is armed. 0: a slab is free. */
 int32_t millrace_pool_arm(uint32_t pool);

@@ -606,7 +606,7 @@ export fn millrace_pool_drop(handle: u32, index: u32, generation: u32) i32 {
     return bellsNumber(.of(wake, "receiver"));
 }
 
-/// 1: a slab is free. 0: the time is up.
+/// 1: a slab is free, or a channel of the pool may have closed: look. 0: the time is up.
 export fn millrace_pool_wait(handle: u32, strategy: u32, timeout_us: u32) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
     const how = Strategy.fromInt(strategy) orelse return Status.invalid_argument.number();

@@ -140,14 +140,15 @@ pub const Shared = struct {
                 gate.store(0, .seq_cst);
                 return .corrupt;
             };
+            // Before the cursor: who sees that this was handed out sees its end (Released in pool.zig), as
+            // does, after an acquire of its state, whoever takes the line over.
+            segment.receiverLine(self.line).claim_end.store(cursor +% (slots << 1), .monotonic);
             // SC: after the gate; of several receivers one gets the run.
             if (consumer_line.claimed.cmpxchgStrong(cursor, cursor +% (slots << 1), .seq_cst, .seq_cst)) |other| {
                 cursor = other;
                 has_withdrawn = true;
                 continue;
             }
-            // Read only by whoever takes the line over, after an acquire of its state.
-            segment.receiverLine(self.line).claim_end.store(cursor +% (slots << 1), .monotonic);
             self.ring = ring;
             self.sequence = cursor;
             self.position = position;

@@ -53,8 +53,8 @@ pub const Channel = struct {
     notifier: Notifier = .{},
     /// It is no channel but a pool, with the segment and the tickets of one.
     slabs: ?Pool = null,
-    /// A pool's first handle: when it closes, unused tickets are taken back.
-    creator: u32 = 0,
+    /// A pool's open endpoints: with the last one, unused tickets are taken back.
+    pool_endpoints: u32 = 0,
     /// The pool its large messages go through; it holds a reference to it.
     pool: ?*Channel = null,
 
@@ -193,6 +193,7 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
     slot.next = first;
     if (first != 0) slots[first - 1].previous = index + 1;
     channel.references += 1;
+    if (body == .pool) channel.pool_endpoints += 1;
     // Release: pairs with the acquire in find().
     slot.handle.store(@as(u32, slot.generation) << index_bits | index, .release);
     return slot;
@@ -234,8 +235,9 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
         if (slot.is_exposed) channel.is_quarantined = true;
         _ = closeSlot(slot, .cannot_ring);
         if (slot.body == .channel) {
-            endWithoutOwner(channel);
+            endWithoutOwner(channel, .cannot_ring);
             returnUnreceivable(channel);
+            interruptSlabSleepers(channel);
         }
         free(slot);
         // SC, and after everything above: whoever sees it polls again and sees all of it.
@@ -250,12 +252,12 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
     _ = exit_hook.?.set(null); // or the destructor would be called again
 }
 
-/// The thread that created a channel died: nobody can issue tickets any more. A side that nobody has
-/// and nobody can open will never come; the other must not wait for it.
-fn endWithoutOwner(channel: *Channel) void {
+/// The thread that created a channel disposed of it, or died: nobody can issue tickets any more. A side
+/// that nobody has and nobody can open will never come; the other must not wait for it.
+fn endWithoutOwner(channel: *Channel, ringer: channel_module.Ringer) void {
     const control = channel.segment.control();
     if (control.sender_references.load(.seq_cst) == 0) {
-        _ = channel_module.close(channel.segment, .senders_gone, .cannot_ring);
+        _ = channel_module.close(channel.segment, .senders_gone, ringer);
     }
     if (control.receiver_tickets.load(.seq_cst) != 0) return;
     // SC: partner of the look in channel.isDrained().
@@ -264,7 +266,7 @@ fn endWithoutOwner(channel: *Channel) void {
         @intFromEnum(segment_module.ReceiverState.gone),
         .seq_cst,
         .seq_cst,
-    ) == null) _ = channel_module.close(channel.segment, .receiver_gone, .cannot_ring);
+    ) == null) _ = channel_module.close(channel.segment, .receiver_gone, ringer);
 }
 
 /// A number that changes when a thread has died that may have owed this channel a bell.
@@ -352,7 +354,9 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells 
         // Release: with the close below; pairs with the acquire in readReason().
         control.reason_bytes.store(length, .release);
     }
-    return .{ .all = channel_module.close(slot.channel.segment, .closed, .can_ring) };
+    const is_first = channel_module.close(slot.channel.segment, .closed, .can_ring);
+    interruptSlabSleepers(slot.channel);
+    return .{ .all = is_first };
 }
 
 pub fn readReason(slot: *const Slot, buffer: []u8) u32 {
@@ -445,6 +449,7 @@ pub fn openDirectly(handle: u32, role: Role) Error!*Slot {
 
 fn openOn(channel: *Channel, role: Role) Error!*Slot {
     if ((role == .pool) != (channel.slabs != null)) return error.InvalidArgument;
+    if (role == .pool) return allocate(channel, .pool);
     // The slot first: a ring that was claimed cannot be given back by its sender alone.
     const slot = try allocate(channel, .channel);
     errdefer {
@@ -456,7 +461,7 @@ fn openOn(channel: *Channel, role: Role) Error!*Slot {
             slot.body = .{ .sender = try Sender.open(channel.segment, channel.has_records) };
         },
         .receiver => slot.body = .{ .receiver = try Receiver.open(channel.segment, channel.has_records) },
-        .pool => slot.body = .pool,
+        .pool => unreachable,
     }
     return slot;
 }
@@ -468,7 +473,8 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
         .pool => {
             // What it owned is free; who sleeps on the pool's bell is told by its count of deaths.
             if (slot.channel.slabs.?.returnOwned(slot.handle.raw)) tellSlabSleepers(slot.channel);
-            if (slot.handle.raw == slot.channel.creator) {
+            slot.channel.pool_endpoints -= 1;
+            if (slot.channel.pool_endpoints == 0) {
                 slot.channel.references -= ticket_module.forgetChannel(slot.channel.id).pools;
             }
             return .{};
@@ -486,6 +492,7 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
         .receiver => |*receiver| {
             const bells = receiver.close(ringer);
             returnUnreceivable(slot.channel);
+            interruptSlabSleepers(slot.channel);
             return bells;
         },
     }
@@ -496,12 +503,10 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
 pub fn createPool(slab_bytes: u32, count: u32) Error!*Slot {
     const pool: Pool = try .create(slab_bytes, count);
     errdefer pool.segment.destroy();
-    const slot = try register(
+    return register(
         .{ .id = 0, .segment = pool.segment, .has_records = false, .references = 0, .slabs = pool },
         .pool,
     );
-    slot.channel.creator = slot.handle.raw; // nobody else knows it yet
-    return slot;
 }
 
 /// Has the large messages of a channel go through a pool, for the rest of the channel's life.
@@ -538,6 +543,12 @@ fn returnUnreceivable(channel: *Channel) void {
     }
     // Every ring is sealed by now.
     returnInFlight(channel, pool_module.Committed{ .segment = channel.segment });
+}
+
+/// A channel may have closed: a sender of it that waits for a slab of its pool has to look. Event loops
+/// are told by the closer's JavaScript, which rings the pool's bell, or by `orphans`.
+fn interruptSlabSleepers(channel: *Channel) void {
+    if (channel.pool) |pool| pool.slabs.?.interrupt();
 }
 
 fn tellSlabSleepers(pool: *Channel) void {
@@ -589,6 +600,10 @@ fn dispose(slot: *Slot) channel_module.Bells {
     _ = channel.segment.control().sender_references.fetchSub(revoked.senders, .seq_cst);
     _ = channel.segment.control().receiver_tickets.fetchSub(revoked.receivers, .seq_cst);
     channel.references -= revoked.senders + revoked.receivers;
+    endWithoutOwner(channel, .can_ring);
+    _ = endWithoutReceivers(channel);
+    returnUnreceivable(channel);
+    interruptSlabSleepers(channel);
     free(slot);
     dereference(channel);
     return .{ .all = true };

@@ -119,10 +119,14 @@ pub const Sleepers = extern struct {
 
     inline fn takeFutex(self: *Sleepers) Wake {
         if (self.futex.load(.seq_cst) == 0 or self.futex.swap(0, .seq_cst) == 0) return .nobody;
+        self.wakeThreads();
+        return .woken;
+    }
+
+    fn wakeThreads(self: *Sleepers) void {
         // The count first: who looked at it before and sleeps after finds another number.
         _ = self.futex_count.fetchAdd(1, .seq_cst);
         os.futexWake(&self.futex_count, std.math.maxInt(i32));
-        return .woken;
     }
 };
 
@@ -384,9 +388,28 @@ pub const Pool = struct {
 
     // ---- waiting ----
 
+    /// Waits until a slab is free, or there is another reason to look (interrupt()). False: the time
+    /// is up.
     pub fn wait(self: *const Pool, strategy: wait_module.Strategy, timeout_ns: u64) bool {
-        var sleeper: Sleeper = .{ .sleepers = &self.control.sleepers };
-        return wait_module.wait(strategy, timeout_ns, &sleeper, self);
+        const sleepers = &self.control.sleepers;
+        var sleeper: Sleeper = .{ .sleepers = sleepers };
+        const condition: WorthALook = .{ .pool = self, .count_before = sleepers.futex_count.load(.seq_cst) };
+        return wait_module.wait(strategy, timeout_ns, &sleeper, condition);
+    }
+
+    const WorthALook = struct {
+        pool: *const Pool,
+        count_before: u32,
+
+        pub fn holds(self: WorthALook) bool {
+            return self.pool.holds() or
+                self.pool.control.sleepers.futex_count.load(.seq_cst) != self.count_before;
+        }
+    };
+
+    /// Ends the wait of every thread that waits for a slab: what it wants it for may be over.
+    pub fn interrupt(self: *const Pool) void {
+        self.control.sleepers.wakeThreads();
     }
 
     /// Arms the pool's bell. False: a slab is free; do not sleep.
@@ -436,7 +459,21 @@ pub const Released = struct {
 
     pub fn isLost(self: Released, place: Place) bool {
         if (place.ring >= self.segment.geometry.senders_max) return false;
-        return isBefore(place.sequence, self.segment.consumerLine(place.ring).head.load(.seq_cst));
+        const line = self.segment.consumerLine(place.ring);
+        if (isBefore(place.sequence, line.head.load(.seq_cst))) return true;
+        if (!self.segment.geometry.kind.hasManyReceivers()) return false;
+        // The head may be held back by an older claim. SC, the cursor before the lines: of a claim
+        // that is in the cursor, gate and end are seen, or what came after it was given back.
+        if (!isBefore(place.sequence, line.claimed.load(.seq_cst))) return false;
+        const receivers = self.segment.control().receivers_used.load(.seq_cst);
+        for (0..@min(receivers, self.segment.geometry.receivers_max)) |index| {
+            const receiver = self.segment.receiverLine(@intCast(index));
+            const gate = receiver.gate.load(.seq_cst);
+            if (gate >> 32 != place.ring + 1) continue;
+            const is_given_back = isBefore(place.sequence, @truncate(gate));
+            if (!is_given_back and isBefore(place.sequence, receiver.claim_end.load(.seq_cst))) return false;
+        }
+        return true;
     }
 };
 
