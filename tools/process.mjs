@@ -56,13 +56,13 @@ export function runSetup(command, args, env, cwd = ROOT) {
 }
 
 /**
- * Runs a program, copies its output to stdout and keeps it. The program and all it started are killed
- * when `limitMs` has passed or `abort` fires.
+ * Runs a program, hands its output to `write` as it comes and keeps it. The program and all it started
+ * are killed when `limitMs` has passed or `abort` fires.
  *
  * @returns {Promise<{ code: number | null, signal: string | null, stopped: "limit" | "interrupt" |
  * null, output: string }>}
  */
-export function runCaptured(command, args, { env, cwd = ROOT, limitMs, abort }) {
+export function runCaptured(command, args, { env, cwd = ROOT, limitMs, abort, write }) {
   // A group of its own, so that everything it started can be killed with it.
   const child = spawn(command, args, {
     cwd,
@@ -76,7 +76,7 @@ export function runCaptured(command, args, { env, cwd = ROOT, limitMs, abort }) 
     const decoder = new TextDecoder();
     pipe.on("data", (chunk) => {
       output += decoder.decode(chunk, { stream: true });
-      process.stdout.write(chunk);
+      write(chunk);
     });
     return decoder;
   });

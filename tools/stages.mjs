@@ -112,6 +112,17 @@ export const STAGES = {
   },
 };
 
+/**
+ * In what order the stages run. The lanes of a step run side by side: the tests in a runtime wait more
+ * than they work, and do not keep two cores busy.
+ */
+export const STEPS = [
+  [["build"]],
+  [["check", "zig"]],
+  [["deno"], ["tsan", "models", "doc", "bun"]],
+  [["numa"]],
+];
+
 function checks() {
   const deno = tool("deno");
   const sources = SOURCES.filter((path) => existsSync(join(ROOT, path)));

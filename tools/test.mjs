@@ -1,5 +1,6 @@
 // The test command: every stage in order, one table, and one last line `N passed, N failed`.
 
+import { Buffer } from "node:buffer";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -9,11 +10,11 @@ import { summary } from "./counts.mjs";
 import { Failure } from "./failure.mjs";
 import { ROOT } from "./paths.mjs";
 import { fatalSignal, runCaptured } from "./process.mjs";
-import { STAGES } from "./stages.mjs";
+import { STAGES, STEPS } from "./stages.mjs";
 import { toolEnvironment } from "./toolchain.mjs";
 
 /** A stage that takes longer hangs. */
-const STAGE_LIMIT_S = 360;
+const STAGE_LIMIT_S = 540;
 
 /** All stages together, in CI, where what runs too long is cut off without a word. */
 const CI_LIMIT_S = 780;
@@ -72,28 +73,52 @@ async function runStages({ stages, files, filter, limitS }) {
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, onSignal);
 
   const env = { ...toolEnvironment(), NO_COLOR: "1" };
-  const results = [];
+  const results = {};
   let unbuilt = false;
-  for (const name of Object.keys(STAGES).filter((name) => stages.includes(name))) {
-    if (unbuilt || interrupt.signal.aborted) {
-      const note = unbuilt ? "not run: there is no library" : "not run: interrupted";
-      results.push({ name, passed: 0, failed: 0, skipped: 0, seconds: 0, notes: [note] });
-      continue;
+  const runInOrder = async (names, write) => {
+    for (const name of names) {
+      if (unbuilt || interrupt.signal.aborted) {
+        const note = unbuilt ? "not run: there is no library" : "not run: interrupted";
+        results[name] = { name, passed: 0, failed: 0, skipped: 0, seconds: 0, notes: [note] };
+        continue;
+      }
+      const run = { env, limitS, abort: interrupt.signal, write };
+      results[name] = await runStage(name, { files, filter }, run);
+      unbuilt ||= name === "build" && results[name].failed > 0;
     }
-    const result = await runStage(name, { files, filter }, {
-      env,
-      limitS,
-      abort: interrupt.signal,
-    });
-    results.push(result);
-    unbuilt = name === "build" && result.failed > 0;
+  };
+  const unplaced = stages.filter((name) => !STEPS.flat(2).includes(name));
+  if (unplaced.length > 0) throw new Failure(`STEPS lacks the stage ${unplaced.join(", ")}`);
+  for (const step of STEPS) {
+    const lanes = step.map((lane) => lane.filter((name) => stages.includes(name)))
+      .filter((lane) => lane.length > 0);
+    if (lanes.length < 2) await runInOrder(lanes.flat(), writeAtOnce);
+    else await Promise.all(lanes.map((lane) => runInOrder(lane, writeAtEnd())));
   }
-  const total = report(results);
+  const total = report(
+    Object.keys(STAGES).filter((name) => name in results).map((name) => results[name]),
+  );
   if (interrupt.signal.aborted) return 130;
   return total.failed > 0 ? 1 : 0;
 }
 
-async function runStage(name, selection, { env, limitS, abort }) {
+/** Shows output as it comes. */
+function writeAtOnce(chunk) {
+  process.stdout.write(chunk);
+}
+
+/** Keeps the output of a command together, where several run at once. */
+function writeAtEnd() {
+  let chunks = [];
+  return (chunk, isEnd) => {
+    chunks.push(Buffer.from(chunk));
+    if (!isEnd) return;
+    process.stdout.write(Buffer.concat(chunks));
+    chunks = [];
+  };
+}
+
+async function runStage(name, selection, { env, limitS, abort, write }) {
   const result = { name, passed: 0, failed: 0, skipped: 0, seconds: 0, notes: [] };
   const stageStartMs = performance.now();
   let stageLimitMs = limitS * 1000;
@@ -102,10 +127,11 @@ async function runStage(name, selection, { env, limitS, abort }) {
   }
 
   for (const { name: commandName, command, cwd, count } of STAGES[name].commands(selection)) {
-    console.log(`\n== ${commandName}: ${readable(command)}`);
+    write(`\n== ${commandName}: ${readable(command)}\n`);
     const commandStartMs = performance.now();
     const limitMs = Math.max(1, stageLimitMs - (commandStartMs - stageStartMs));
-    const run = await runCaptured(command[0], command.slice(1), { env, cwd, limitMs, abort });
+    const options = { env, cwd, limitMs, abort, write };
+    const run = await runCaptured(command[0], command.slice(1), options);
     const counts = judge(run, limitMs, count);
     result.passed += counts.passed;
     result.failed += counts.failed;
@@ -115,8 +141,8 @@ async function runStage(name, selection, { env, limitS, abort }) {
     }
     const seconds = (performance.now() - commandStartMs) / 1000;
     // What crashes leaves its last line open.
-    if (!/(^|\n)$/.test(run.output)) console.log();
-    console.log(`-- ${commandName}: ${summary(counts)} in ${seconds.toFixed(1)} s`);
+    const opening = /(^|\n)$/.test(run.output) ? "" : "\n";
+    write(`${opening}-- ${commandName}: ${summary(counts)} in ${seconds.toFixed(1)} s\n`, true);
   }
   result.seconds = (performance.now() - stageStartMs) / 1000;
   return result;
