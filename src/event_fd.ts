@@ -18,9 +18,12 @@
  *
  * Reading waits while nothing was written, since the descriptor is not `O_NONBLOCK`: that is what
  * io_uring, and `read()` of `node:fs` in Bun, need. The file API of Deno cannot use a descriptor that
- * it has not opened: there `read` of the C library does, called through `Deno.dlopen` as
- * `nonblocking`. A thread that has both to do with Millrace and with its event loop needs none of
- * this: {@linkcode Receiver.receive} and {@linkcode Receiver.run} wait there.
+ * it has not opened, and `Deno.open()` of `/proc/self/fd/N` or `/dev/fd/N` is refused, as Linux does for
+ * every eventfd (ENXIO): there `read` of the C library does, called through `Deno.dlopen` as
+ * `nonblocking`. Either way each read that waits holds a thread of the runtime's pool: Bun has one for
+ * each CPU, Deno 32, and while all of them wait no file of the program is read. So this is for loops in
+ * native code. A thread that has both to do with Millrace and with its event loop needs none of it:
+ * {@linkcode Receiver.receive} and {@linkcode Receiver.run} wait there, as many as you like.
  *
  * There is one way to wait at a time. A receive that waits, in `receiveSync()` or on the event loop,
  * takes the arm away and makes the descriptor readable, so that whoever waits for it comes and arms
@@ -41,8 +44,10 @@
  */
 export interface EventFd {
   /**
-   * The number of the descriptor. It is the channel's: do not close it. It stays open until the last
-   * endpoint, handle and ticket of the channel is gone, and becomes readable when the receiver closes.
+   * The number of the descriptor. It is the channel's: do not close it. It becomes readable when the
+   * receiver closes, and stays open until the last endpoint, handle and ticket of the channel is gone.
+   * Where receivers come and go, the next one in the place of this one is given the same number with
+   * an eventfd of its own: so stop waiting for it when your receiver has closed.
    */
   readonly fd: number;
   /**

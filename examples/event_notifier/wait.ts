@@ -1,6 +1,7 @@
 /**
  * Waits for an eventfd with what the runtime has: in Bun `read()` of `node:fs`; Deno's file API knows
- * only descriptors it has opened itself, so there it is `read` of the C library, off the event loop.
+ * only descriptors it has opened itself (and no path opens an eventfd again), so there it is `read` of
+ * the C library, off the event loop. Each wait holds a thread of the runtime's pool: few, then.
  *
  * @module
  */

@@ -22,13 +22,37 @@ pub const Notifier = struct {
         private: std.atomic.Value(i32) = .init(none),
         /// What the program waits for: the same eventfd under a number of its own.
         public: i32 = none,
+        /// The receiver it was made for is gone; another may have its place.
+        is_left: bool = false,
+
+        /// A fresh eventfd under the old numbers, so that receivers that come and go use up none. A
+        /// read of the last receiver's that is still under way keeps that one's eventfd, and cannot
+        /// take a wake-up away from this one.
+        fn renew(self: *Event, fresh: i32) error{OutOfMemory}!void {
+            defer os.closeDescriptor(fresh);
+            const private = self.private.raw;
+            if (os.isSameFile(self.public, private)) {
+                if (!os.replaceDescriptor(fresh, self.public)) return error.OutOfMemory;
+            } else {
+                // The program has closed it: the number may be another file's by now.
+                self.public = os.duplicateDescriptor(fresh) orelse return error.OutOfMemory;
+            }
+            // Last. A slow waker of the last receiver writes to the old one or the new: in vain.
+            if (!os.replaceDescriptor(fresh, private)) return error.OutOfMemory;
+            self.is_left = false;
+        }
     };
 
     /// The descriptor of a receiver. Called by the receiver's thread.
     pub fn open(self: *Notifier, receiver: u32) error{OutOfMemory}!i32 {
         const event = &self.events[receiver];
-        if (event.private.load(.acquire) != none) return event.public;
+        const is_first = event.private.load(.acquire) == none;
+        if (!is_first and !event.is_left) return event.public;
         const private = os.createEvent() orelse return error.OutOfMemory;
+        if (!is_first) {
+            try event.renew(private);
+            return event.public;
+        }
         event.public = os.duplicateDescriptor(private) orelse {
             os.closeDescriptor(private);
             return error.OutOfMemory;
@@ -39,8 +63,17 @@ pub const Notifier = struct {
         return event.public;
     }
 
+    /// Whether the receiver that has this place now has asked for its descriptor.
     pub fn isOpen(self: *const Notifier, receiver: u32) bool {
-        return self.events[receiver].private.load(.acquire) != none;
+        const event = &self.events[receiver];
+        return event.private.load(.acquire) != none and !event.is_left;
+    }
+
+    /// The receiver goes: whoever still waits for its descriptor, in a read perhaps, is let go.
+    pub fn leave(self: *Notifier, receiver: u32) void {
+        self.write(receiver);
+        // A receiver's place is given up and taken under one mutex: the next one sees this.
+        self.events[receiver].is_left = true;
     }
 
     /// Makes the descriptor of a receiver readable, if it has one.
@@ -77,5 +110,37 @@ test "Notifier writes to the eventfd it gave out, and leaves a stranger's descri
     notifier.close();
     os.writeEvent(stranger);
     try std.testing.expectEqual(1, os.readEvent(stranger));
+    os.closeDescriptor(stranger);
+}
+
+test "a receiver that takes another's place gets an eventfd of its own, and no more numbers are used" {
+    var notifier: Notifier = .{};
+    const fd = try notifier.open(0);
+    // A read of the first receiver's that never ended, as it would be under way in another thread.
+    const stale = os.duplicateDescriptor(fd).?;
+    notifier.leave(0);
+    try std.testing.expect(!notifier.isOpen(0));
+    for (0..3) |_| {
+        try std.testing.expectEqual(fd, try notifier.open(0));
+        try std.testing.expect(notifier.isOpen(0));
+        notifier.write(0);
+        try std.testing.expectEqual(1, os.readEvent(fd));
+        notifier.leave(0);
+    }
+    // Only the leave of its own receiver was written there.
+    try std.testing.expectEqual(1, os.readEvent(stale));
+    os.closeDescriptor(stale);
+    // The program closes its number, and it becomes another file's.
+    os.closeDescriptor(fd);
+    const stranger = os.createEvent().?;
+    try std.testing.expectEqual(fd, stranger);
+    const other = try notifier.open(0);
+    try std.testing.expect(other != stranger);
+    notifier.write(0);
+    try std.testing.expectEqual(1, os.readEvent(other));
+    os.writeEvent(stranger);
+    try std.testing.expectEqual(1, os.readEvent(stranger));
+    notifier.close();
+    try std.testing.expect(!os.isSameFile(other, stranger));
     os.closeDescriptor(stranger);
 }

@@ -161,8 +161,7 @@ pub const Receiver = union(enum) {
     }
 
     pub fn close(self: *Receiver, ringer: channel.Ringer) Bells {
-        // Whoever still waits for the descriptor, in a read perhaps, is let go.
-        defer if (self.segment().notifier) |notifier| notifier.write(self.index());
+        defer if (self.segment().notifier) |notifier| notifier.leave(self.index());
         return switch (self.*) {
             inline .mpsc, .spsc => |*receiver| receiver.close(ringer),
             inline .spmc, .mpmc => |*receiver| receiver.shared.close(ringer),

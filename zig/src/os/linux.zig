@@ -213,16 +213,33 @@ pub fn readEvent(fd: i32) u64 {
     return count;
 }
 
-/// Whether two numbers are the same open file. A kernel that does not tell: yes.
-pub fn isSameFile(a: i32, b: i32) bool {
-    const kcmp_file = 0;
-    const process: usize = @intCast(linux.getpid());
-    const result = linux.syscall5(.kcmp, process, process, kcmp_file, @intCast(a), @intCast(b));
-    return switch (linux.errno(result)) {
-        .SUCCESS => result == 0,
-        .BADF => false,
-        else => true,
+/// Makes `number`, which is open, another number for the open file `fd`, at one instant: whoever uses
+/// it meanwhile uses the one or the other.
+pub fn replaceDescriptor(fd: i32, number: i32) bool {
+    while (true) switch (linux.errno(linux.dup3(fd, number, linux_close_on_exec))) {
+        .SUCCESS => return true,
+        .INTR, .BUSY => {},
+        else => return false,
     };
+}
+
+const linux_close_on_exec: u32 = @bitCast(linux.O{ .CLOEXEC = true });
+
+/// Whether `number` is the open file `own`, an eventfd. Containers tend to forbid kcmp, so: numbers of
+/// one open file share its status flags, and O_APPEND means nothing to an eventfd.
+pub fn isSameFile(number: i32, own: i32) bool {
+    const append: u32 = @bitCast(linux.O{ .APPEND = true });
+    const flags = statusFlags(own) orelse return false;
+    const before = statusFlags(number) orelse return false;
+    _ = linux.fcntl(own, linux.F.SETFL, flags ^ append);
+    const after = statusFlags(number);
+    _ = linux.fcntl(own, linux.F.SETFL, flags);
+    return before == flags and after == flags ^ append;
+}
+
+fn statusFlags(fd: i32) ?usize {
+    const result = linux.fcntl(fd, linux.F.GETFL, 0);
+    return if (linux.errno(result) == .SUCCESS) result else null;
 }
 
 pub fn yieldThread() void {
