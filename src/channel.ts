@@ -118,6 +118,12 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     layout: Layout<Value, Batch>,
     options: ChannelOptions & SendersOptions & ReceiversOptions = {},
   ) {
+    if (!Object.hasOwn(Kind, kind)) {
+      const kinds = Object.keys(Kind).join(", ");
+      throw new TypeError(
+        `Cannot create a channel: kind must be one of ${kinds}, received ${describe(kind)}`,
+      );
+    }
     const codec = codecOf(layout);
     this.#isRecords = codec.kind === "record";
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Kind, Status } from "../ffi/abi.ts";
+import { Kind, Limits, Status } from "../ffi/abi.ts";
 import {
   checkTarget,
   type Codec,
@@ -98,7 +98,8 @@ export abstract class Consumer<Value, Batch> {
     while (true) {
       this.settle();
       const { endpoint } = this;
-      const answer = endpoint.symbols.millrace_receiver_poll(endpoint.handle, limit);
+      const most = Math.min(limit, Limits.slots);
+      const answer = endpoint.symbols.millrace_receiver_poll(endpoint.handle, most);
       const bells = endpoint.mailbox[2] as number;
       if (bells !== 0) endpoint.bells.ring(bells, 0);
       if (answer === 0) return 0;

@@ -86,6 +86,11 @@ export function describe(value: unknown): string {
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "function") return "a function";
   if (typeof value !== "object" || value === null) return String(value);
-  const name = Object.getPrototypeOf(value)?.constructor?.name;
+  let name: unknown;
+  try {
+    name = Object.getPrototypeOf(value)?.constructor?.name;
+  } catch {
+    return "an object that throws when it is looked at"; // a Proxy
+  }
   return typeof name === "string" && name !== "Object" ? `a ${name}` : "an object";
 }

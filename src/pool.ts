@@ -10,6 +10,7 @@ import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { describe, type Layout } from "./layout.ts";
 import { check, errorOf } from "./native.ts";
+import { signalOf } from "./signal.ts";
 import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./slab.ts";
 import { newSlabLayout } from "./slab_layout.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
@@ -288,13 +289,14 @@ export class Pool implements Disposable {
     bytes: number = this.slabBytes,
     options?: { readonly signal?: AbortSignal },
   ): Promise<Slab> {
+    let signal: AbortSignal | undefined;
     try {
+      signal = signalOf("take a slab", options);
       const slab = this.tryAlloc(bytes);
       if (slab !== undefined) return Promise.resolve(slab);
     } catch (error) {
       return Promise.reject(error);
     }
-    const signal = options?.signal;
     if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Slab>();
     const entry: PendingAlloc = { bytes, resolve, reject };

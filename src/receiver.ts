@@ -19,6 +19,7 @@ import { readReason } from "./reason.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
+import { signalOf } from "./signal.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -256,6 +257,7 @@ export class Receiver<Value, Batch = Value[]>
    */
   receive(options?: ReceiveOptions): Promise<Value> {
     try {
+      const signal = options === undefined ? undefined : signalOf("receive", options);
       this.#checkFree();
       const there = this.#poll();
       if (there > 0) return Promise.resolve(this.#takeOne());
@@ -266,7 +268,7 @@ export class Receiver<Value, Batch = Value[]>
       const { promise, resolve, reject } = Promise.withResolvers<Value>();
       this.#enqueue(
         { takes: true, resolve, reject, end: () => reject(this.#endError()) },
-        options?.signal,
+        signal,
       );
       return promise;
     } catch (error) {
@@ -281,7 +283,7 @@ export class Receiver<Value, Batch = Value[]>
   ready(options?: ReceiveOptions): Promise<boolean> {
     try {
       this.#checkFree();
-      return this.#readyToTake(this.#claim, options?.signal);
+      return this.#readyToTake(this.#claim, signalOf("wait for a value", options));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -579,10 +581,11 @@ export class Receiver<Value, Batch = Value[]>
     options?: ReceiveOptions & { readonly max?: number },
   ): AsyncGenerator<Batch, void, void> {
     const max = checkCount("receive batches", "max", options?.max ?? batchMax, 1);
+    const signal = signalOf("receive batches", options);
     this.#checkOpen();
     while (this.#endpoint.handle !== 0) {
       this.#checkFree();
-      const isThere = await this.#readyToTake(max, options?.signal).catch((error) => {
+      const isThere = await this.#readyToTake(max, signal).catch((error) => {
         if (this.#endpoint.handle !== 0) throw error;
         return false;
       });

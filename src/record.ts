@@ -33,6 +33,11 @@ const bytesCodec: RecordCodec<Uint8Array> = {
       );
     }
     if (value.length > room) return -1 - value.length;
+    if (value.length === 0 && (value.buffer as ArrayBuffer).detached) {
+      throw new TypeError(
+        "Cannot send as bytes: the buffer of the Uint8Array was transferred away",
+      );
+    }
     view.flags = 0;
     view.u8.set(value, offset);
     return value.length;

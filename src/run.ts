@@ -10,6 +10,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { describe } from "./layout.ts";
 import { checkCount } from "./producer.ts";
 import type { ClosingReason } from "./reason.ts";
+import { signalOf } from "./signal.ts";
 
 /** Called with a value or a batch. If it gives a promise, the next call waits for that. */
 export type RunHandler<Message> = (message: Message) => void | PromiseLike<void>;
@@ -81,7 +82,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     handle: RunHandler<Value | Batch>,
     options: RunOptions,
   ) {
-    const { batch, budget = budgetMsDefault, signal } = options;
+    const { batch, budget = budgetMsDefault } = options;
+    const signal = signalOf("run", options);
     if (typeof handle !== "function") {
       throw new TypeError(`Cannot run: expected a function, received ${describe(handle)}`);
     }

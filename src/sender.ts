@@ -20,6 +20,7 @@ import {
 import type { PoolLink } from "./pool.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
 import type { SlabPort } from "./slab.ts";
+import { signalOf } from "./signal.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
 import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -201,12 +202,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   send(value: Value, options?: SendOptions): Promise<void> {
     try {
+      const signal = options === undefined ? undefined : signalOf("send", options);
       if (this.#pending.length === 0) {
         if (this.trySend(value)) return resolved;
         if (this.closed) return Promise.reject(this.#closedError(value));
       }
       // A value that can never be sent must not wait in the queue.
-      return this.#enqueue({ hasValue: true, value, slots: 1 }, options?.signal);
+      return this.#enqueue({ hasValue: true, value, slots: 1 }, signal);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -221,25 +223,26 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   ready(options?: SendOptions & { readonly bytes?: number }): Promise<void> {
     try {
+      const signal = signalOf("wait for room", options);
       if (this.#endpoint.handle === 0) throw this.#closedError();
       const producer = this.#producer;
       producer.await(1, false);
       const slots = producer instanceof FixedProducer
         ? 1
         : producer.slotsToAwait(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
-      return this.#readyFor(slots, options);
+      return this.#readyFor(slots, signal);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /** Resolves when there is room for a message of so many slots. */
-  #readyFor(slots: number, options: SendOptions | undefined): Promise<void> {
+  #readyFor(slots: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
     // What was refused last may have had room, and no slab.
     const slabs = this.#producer.slabsNeeded;
     if (this.#pending.length === 0 && this.#isReady(slots, slabs)) return resolved;
-    return this.#enqueue({ hasValue: false, value: undefined, slots, slabs }, options?.signal);
+    return this.#enqueue({ hasValue: false, value: undefined, slots, slabs }, signal);
   }
 
   #enqueue(
@@ -387,9 +390,10 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
    */
   async sendAll(values: ArrayLike<Value>, options?: SendOptions): Promise<void> {
+    const signal = signalOf("send all", options);
     for (let sent = this.sendBatch(values); sent < values.length;) {
       try {
-        await this.#readyFor(this.#producer.slotsNeeded, options);
+        await this.#readyFor(this.#producer.slotsNeeded, signal);
       } catch (error) {
         if (!(error instanceof ChannelClosedError)) throw error;
         throw this.#closedError(Array.prototype.slice.call(values, sent));
@@ -448,7 +452,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       this.#wait,
       (...unsent) => this.#closedError(...unsent),
       () => this.#admits(),
-      (slots, options) => this.#readyFor(slots, options),
+      (slots, signal) => this.#readyFor(slots, signal),
     );
   }
 

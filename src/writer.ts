@@ -8,6 +8,7 @@ import { type ChannelClosedError, MillraceError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
 import type { SenderWaiter } from "./sender_waiter.ts";
+import { signalOf } from "./signal.ts";
 import {
   checkStrategy,
   waitBlocking,
@@ -41,7 +42,7 @@ export class Writer<Value> implements Disposable {
   readonly #wait: WaitStrategy;
   readonly #closedError: (...unsent: [value: unknown] | []) => ChannelClosedError;
   readonly #admits: () => boolean;
-  readonly #ready: (slots: number, options?: { signal?: AbortSignal }) => Promise<void>;
+  readonly #ready: (slots: number, signal: AbortSignal | undefined) => Promise<void>;
   /** What the last refused value needs. */
   #slotsNeeded = 1;
   #isFlushScheduled = false;
@@ -57,7 +58,7 @@ export class Writer<Value> implements Disposable {
     wait: WaitStrategy,
     closedError: (...unsent: [value: unknown] | []) => ChannelClosedError,
     admits: () => boolean,
-    ready: (slots: number, options?: { signal?: AbortSignal }) => Promise<void>,
+    ready: (slots: number, signal: AbortSignal | undefined) => Promise<void>,
   ) {
     const { chunk } = options ?? {};
     this.#producer = producer;
@@ -189,7 +190,11 @@ export class Writer<Value> implements Disposable {
    * @throws {ChannelClosedError} If the channel is or becomes closed.
    */
   ready(options?: { readonly signal?: AbortSignal }): Promise<void> {
-    return this.#ready(this.#slotsNeeded, options);
+    try {
+      return this.#ready(this.#slotsNeeded, signalOf("wait for room", options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** Publishes what was pushed; the sender stays open. Throws as `flush()` does. */

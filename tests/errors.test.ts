@@ -2,13 +2,15 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import {
   bytes,
-  type Channel,
+  Channel,
   type ChannelOptions,
   custom,
   f64,
   json,
   type Layout,
+  mpmc,
   mpsc,
+  pool,
   Receiver,
   type ReceiverTicket,
   Sender,
@@ -972,5 +974,182 @@ for (const kind of workerKinds) {
       name: "TypeError",
     });
     sender.close();
+  });
+}
+
+// ---- arguments of every method ----
+
+test("a signal that is no AbortSignal is a TypeError that names it, of every call that waits", async () => {
+  using channel = mpsc(u32, { capacity: 8 });
+  using sender = channel.sender();
+  using receiver = channel.receiver();
+  using slabs = pool({ slab: 64, count: 1 });
+  const writer = sender.writer();
+  for (const signal of [null, 5, "abort", {}, { aborted: false }, new EventTarget()]) {
+    const options = { signal: signal as AbortSignal };
+    const calls: [string, () => Promise<unknown>][] = [
+      ["receive", () => receiver.receive(options)],
+      ["wait for a value", () => receiver.ready(options)],
+      ["receive batches", () => receiver.batches(options).next()],
+      ["send", () => sender.send(1, options)],
+      ["send all", () => sender.sendAll([1], options)],
+      ["wait for room", () => sender.ready(options)],
+      ["wait for room", () => writer.ready(options)],
+      ["take a slab", () => slabs.alloc(8, options)],
+    ];
+    for (const [action, call] of calls) {
+      await rejects(call(), {
+        name: "TypeError",
+        message: new RegExp(`^Cannot ${action}: signal must be an AbortSignal, received`),
+      });
+    }
+    throws(() => receiver.run(() => {}, options), {
+      name: "TypeError",
+      message: /^Cannot run: signal must be an AbortSignal/,
+    });
+  }
+  assert.equal(receiver.tryReceive().state, "empty", "nothing of it was sent");
+});
+
+for (const create of [mpsc, mpmc]) {
+  test(`receiveBatch() of ${create.name} takes what is there, however large a number it is given`, () => {
+    using channel = create(u32, { capacity: 8 });
+    using sender = channel.sender();
+    using receiver = channel.receiver();
+    for (const most of [2 ** 30 + 1, 2 ** 32, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER, 2 ** 1023]) {
+      sender.sendBatch([1, 2, 3]);
+      assert.deepEqual([...receiver.receiveBatch(most)], [1, 2, 3], String(most));
+    }
+  });
+}
+
+test("a byte string whose buffer was transferred away is a TypeError, not an empty message", () => {
+  using both = pair(bytes);
+  const gone = new Uint8Array(8);
+  structuredClone(gone.buffer, { transfer: [gone.buffer] });
+  throws(() => both.sender.trySend(gone), { name: "TypeError", message: /transferred away/ });
+  assert.ok(both.sender.trySend(new Uint8Array(0)));
+  assert.deepEqual(takeAll(both.receiver), [new Uint8Array(0)]);
+});
+
+test("new Channel() throws a TypeError for a kind that is none", () => {
+  for (const kind of ["bus", "toString", "", undefined, 0]) {
+    throws(() => new Channel(kind as "mpsc", u32), {
+      name: "TypeError",
+      message: /kind must be one of .*mpmc.*, received/,
+    });
+  }
+});
+
+/** What nobody should pass: one of each sort. */
+function oddValues(): [string, unknown][] {
+  const gone = new Uint8Array(8);
+  structuredClone(gone.buffer, { transfer: [gone.buffer] });
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const values = [
+    undefined,
+    null,
+    NaN,
+    -1,
+    0.5,
+    2 ** 32,
+    1e300,
+    Infinity,
+    "x",
+    true,
+    5n,
+    Symbol("s"),
+  ];
+  return [
+    ...values.map((value): [string, unknown] => [String(value), value]),
+    ["a function", () => {}],
+    ["{}", {}],
+    ["a frozen object", Object.freeze({ a: 1 })],
+    ["a frozen array", Object.freeze([1, 2, 3])],
+    ["a sparse array", [, 1, , 2]],
+    ["a Proxy of an array", new Proxy([1, 2], {})],
+    ["an object without a prototype", Object.create(null)],
+    ["a length without values", { length: 1e9 }],
+    ["a negative length", { length: -1, 0: 1 }],
+    ["a view of nothing", gone],
+    ["a DataView", new DataView(new ArrayBuffer(8))],
+    ["a shared view", new Uint8Array(new SharedArrayBuffer(8))],
+    ["{ timeout: NaN }", { timeout: NaN }],
+    ["{ wait: 7 }", { wait: 7 }],
+    ["{ batch: -1 }", { batch: -1 }],
+    ["{ threshold: 0.5 }", { threshold: 0.5 }],
+    ["a revoked Proxy", proxy],
+  ];
+}
+
+/** The engine's own, of a value's own code: it says what it was. */
+const engineOwn = /revoked|BigInt|array length|Array length|not a function.*iterator/i;
+
+/** The public methods of an object but those that block, or wait for what never comes. */
+function methodsOf(object: object): string[] {
+  const names = new Set<string>();
+  for (let at = object; at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    for (const name of Object.getOwnPropertyNames(at)) {
+      const { value } = Object.getOwnPropertyDescriptor(at, name) ?? {};
+      const isCalled = typeof value === "function" && name !== "constructor";
+      if (isCalled && !/Sync$|^drained$|^push/.test(name)) names.add(name);
+    }
+  }
+  return [...names];
+}
+
+for (const [name, layout] of Object.entries({ u32, utf8, bytes, struct: struct({ a: u32 }) })) {
+  test(`no method of a channel of ${name}, or of what it gives, meets a wrong argument with the engine's own error`, async () => {
+    const settled: Promise<unknown>[] = [];
+    const seen: string[] = [];
+    const judge = (what: string, error: unknown) => {
+      const { message } = error as Error;
+      if (!/^Cannot /.test(message) && !engineOwn.test(message)) seen.push(`${what}: ${error}`);
+    };
+    const call = (what: string, target: object, method: string, parameters: unknown[]) => {
+      try {
+        const result = (target as Record<string, (...all: unknown[]) => unknown>)[method]?.(
+          ...parameters,
+        );
+        if (result instanceof Promise) settled.push(result.catch((error) => judge(what, error)));
+      } catch (error) {
+        judge(what, error);
+      }
+    };
+    const open = () => {
+      const channel = mpmc(layout as Layout<unknown>, { capacity: 1024, maxSenders: 2 });
+      const receiver = channel.receiver();
+      const sender = channel.sender();
+      const targets: Record<string, object> = {
+        channel,
+        receiver,
+        sender,
+        writer: sender.writer(),
+        eventFd: receiver.eventFd(),
+      };
+      const close = () => {
+        sender.close();
+        receiver.close();
+        channel[Symbol.dispose]();
+      };
+      return { targets, close };
+    };
+    const { targets, close } = open();
+    close();
+    for (const [role, closed] of Object.entries(targets)) {
+      for (const method of methodsOf(closed)) {
+        const fresh = open();
+        for (const [label, value] of oddValues()) {
+          const what = `${role}.${method}(${label})`;
+          call(what, fresh.targets[role] as object, method, [value]);
+          call(`1, ${what}`, fresh.targets[role] as object, method, [1, value]);
+          call(`${what} when closed`, closed, method, [value]);
+        }
+        fresh.close();
+      }
+    }
+    await within(Promise.all(settled), "every promise settles once everything is closed");
+    assert.deepEqual(seen, []);
   });
 }

@@ -1,0 +1,23 @@
+/**
+ * The signal that ends a wait, as it came in somebody's options.
+ *
+ * @module
+ */
+
+import { describe } from "./layout.ts";
+
+/** The signal of some options. `action` completes "Cannot …" when it is none. */
+export function signalOf(
+  action: string,
+  options: { readonly signal?: AbortSignal } | undefined,
+): AbortSignal | undefined {
+  const signal = options?.signal;
+  // By what is used of it: one of another realm, or a polyfill's, is as good.
+  if (
+    signal === undefined ||
+    (typeof signal?.aborted === "boolean" && typeof signal.addEventListener === "function")
+  ) return signal;
+  throw new TypeError(
+    `Cannot ${action}: signal must be an AbortSignal, received ${describe(signal)}`,
+  );
+}
