@@ -192,7 +192,10 @@ export const quantiles = [["0.5", "p50"], ["0.9", "p90"], ["0.99", "p99"], [
 /** What a channel has counted, or undefined if it was disposed of: then there is nothing to tell. */
 export function observe(channel: Observable): Statistics | undefined {
   try {
-    return channel.stats();
+    const statistics = channel.stats();
+    if (Array.isArray(statistics?.rings)) return statistics;
+    // A pool has stats(), too, of another kind.
+    throw new TypeError(`Cannot tell metrics: expected a channel, received ${describe(channel)}`);
   } catch (error) {
     if (error instanceof ChannelClosedError) return undefined;
     throw error;

@@ -214,7 +214,8 @@ export class Receiver<Value, Batch = Value[]>
   get size(): number {
     this.#checkOpen();
     const { sent, received } = readCounters(this.#endpoint);
-    return sent - received - this.#consumer.unsettledMessages;
+    // A sender counts what it has published just after it has: some of it may be received by then.
+    return Math.max(0, sent - received - this.#consumer.unsettledMessages);
   }
 
   /** Whether the channel is closed, or this receiver is. Values may still be there to receive. */

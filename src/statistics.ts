@@ -61,7 +61,7 @@ export interface Statistics {
    * again. Always 0 for the kinds with one receiver.
    */
   readonly redelivered: number;
-  /** Senders open now. */
+  /** Senders open now; those that are still to be closed after the channel was do not count. */
   readonly senders: number;
   /** Receivers open now. */
   readonly receivers: number;

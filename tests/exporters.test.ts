@@ -11,7 +11,16 @@ import {
   MeterProvider,
   PeriodicExportingMetricReader,
 } from "@opentelemetry/sdk-metrics";
-import { type Channel, mpmc, mpsc, type Receiver, type SenderTicket, u32, utf8 } from "../mod.ts";
+import {
+  type Channel,
+  mpmc,
+  mpsc,
+  pool,
+  type Receiver,
+  type SenderTicket,
+  u32,
+  utf8,
+} from "../mod.ts";
 import { observeChannel } from "../src/opentelemetry.ts";
 import { prometheusContentType, prometheusText } from "../src/prometheus.ts";
 import { throws } from "./support/bounded.ts";
@@ -187,6 +196,11 @@ test("prometheusText() and observeChannel() throw TypeError for what is no chann
       message: /channel/,
     });
   }
+  using slabs = pool({ slab: 64, count: 1 }); // has stats(), but those of a pool
+  throws(() => prometheusText({ slabs } as unknown as Channels), {
+    name: "TypeError",
+    message: /expected a channel, received a Pool/,
+  });
   const meter = new MeterProvider().getMeter("test");
   throws(() => observeChannel({} as Meter, channel, { name: "a" }), {
     name: "TypeError",

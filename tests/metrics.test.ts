@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { bytes, mpmc, mpsc, spmc, spsc, type Statistics, struct, u32, u8, utf8 } from "../mod.ts";
+import { bytes, mpmc, mpsc, type SenderTicket, spmc, spsc } from "../mod.ts";
+import { type Statistics, struct, u32, u8, utf8 } from "../mod.ts";
 import { until } from "./support/bounded.ts";
 import { range, takeAll } from "./support/channels.ts";
 import { TestWorker, workerKinds } from "./support/workers.ts";
@@ -189,6 +190,76 @@ test("a close wakes whoever sleeps, and stats() counts it; who does not sleep is
   assert.equal(await receiving, "ended");
   assert.equal(channel.stats().receiverWakeUps, 1);
 });
+
+test("stats().senders does not count what is left to be closed after the channel was", () => {
+  using channel = mpsc(u32);
+  using sender = channel.sender();
+  using _receiver = channel.receiver();
+  assert.equal(channel.stats().senders, 1);
+  channel.close();
+  assert.deepEqual(pick(channel.stats(), "senders", "receivers", "closed"), {
+    senders: 0,
+    receivers: 1,
+    closed: "closed",
+  });
+  assert.ok(sender.closed);
+});
+
+for (const [kind, create] of Object.entries({ mpsc, mpmc })) {
+  test(`stats() of ${kind} is never impossible while Workers come, send and go`, async () => {
+    const [rounds, each] = [12, 300];
+    const rings = 2 * rounds;
+    using channel = create(u32, { capacity: 16, maxSenders: rings, latency: true });
+    using receiver = channel.receiver();
+    let before = channel.stats();
+    const look = () => {
+      const now = channel.stats();
+      const told = JSON.stringify(now);
+      const counters = ["sent", "received", "bytesSent", "bytesReceived", "commits", "releases"];
+      const alsoGrow = ["timesFull", "timesSlept", "wakeUps", "highWater", "largestBatch"];
+      for (const key of [...counters, ...alsoGrow] as (keyof Statistics & "sent")[]) {
+        assert.ok(now[key] >= before[key], `${key} of ${told} was ${before[key]}`);
+      }
+      assert.ok(now.size >= 0 && now.slotsUsed <= rings * 16 && now.highWater <= 16, told);
+      assert.ok(now.largestBatch <= 16 && now.senders <= 2, told);
+      assert.ok(now.rings.length <= rings && receiver.size >= 0, told);
+      for (const { used, highWater, size } of now.rings) {
+        assert.ok(used <= 16 && highWater <= 16 && size >= 0, told);
+      }
+      const { p50 = 0, p999 = 0, max = 0, count = 0 } = now.latency ?? {};
+      assert.ok(p50 <= p999 && p999 <= max, told);
+      // A sender may have published, and not yet counted, one ring full.
+      assert.ok(count <= now.sent + 2 * 16, told);
+      before = now;
+    };
+    await using first = new TestWorker("node");
+    await using second = new TestWorker("node");
+    const last = channel.senderTicket();
+    const working = [first, second].map(async (worker) => {
+      for (let round = 0; round < rounds; round++) {
+        const ticket = channel.senderTicket() as SenderTicket<unknown, unknown>;
+        await worker.call("sendAndClose", ticket, "writer", range(each));
+      }
+    });
+    const done = Promise.all(working).then(() => channel.revoke(last));
+    let count = 0;
+    for await (const batch of receiver.batches({ max: 7 })) {
+      count += batch.length;
+      look();
+    }
+    await done;
+    look();
+    assert.equal(count, 2 * rounds * each);
+    assert.deepEqual(pick(before, "sent", "received", "senders", "size", "slotsUsed"), {
+      sent: count,
+      received: count,
+      senders: 0,
+      size: 0,
+      slotsUsed: 0,
+    });
+    assert.equal(before.latency?.count, count);
+  });
+}
 
 for (const [kind, create] of Object.entries({ spmc, mpmc })) {
   for (const workerKind of workerKinds) {
