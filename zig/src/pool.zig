@@ -521,6 +521,20 @@ test "a slab is good for one step: every other use of its handle is refused" {
     try testing.expectEqual(Statistics{ .free = 2, .times_empty = 1 }, pool.statistics());
 }
 
+test "the head of the free stack is never the same word twice" {
+    const pool = try Pool.create(64, 2);
+    defer pool.segment.destroy();
+    const before = pool.control.head.load(.seq_cst);
+    const first = pool.alloc(7).?;
+    const second = pool.alloc(7).?;
+    _ = try pool.free(first, 7);
+    // The same slab is first again and its `next` another: a pop that has read both must fail.
+    const after = pool.control.head.load(.seq_cst);
+    try testing.expectEqual(@as(Head, @bitCast(before)).first, @as(Head, @bitCast(after)).first);
+    try testing.expect(before != after);
+    _ = try pool.free(second, 7);
+}
+
 test "what is in flight returns when its place is lost" {
     const pool = try Pool.create(4096, 3);
     defer pool.segment.destroy();

@@ -107,6 +107,32 @@ test "what is in flight returns with the receiver, or with the channel" {
     _ = try endpoint.closeEndpoint(pool.handle.raw);
 }
 
+test "who sleeps for want of a slab is told when an endpoint, or a receiver, leaves some behind" {
+    const pool = try endpoint.createPool(64, 2);
+    const slabs = &pool.channel.slabs.?;
+    const second = try endpoint.openEndpoint(try endpoint.issueTicket(pool.handle.raw, .pool), .pool);
+    _ = slabs.alloc(second.handle.raw).?;
+    slabs.control.sleepers.futex.store(1, .seq_cst);
+    const before = endpoint.orphans(pool);
+    _ = try endpoint.closeEndpoint(second.handle.raw);
+    try testing.expectEqual(0, slabs.control.sleepers.futex.load(.seq_cst));
+    try testing.expect(endpoint.orphans(pool) != before);
+
+    const handle = try createChannel();
+    try endpoint.attachPool(handle, pool.handle.raw);
+    const sender = try endpoint.openDirectly(handle, .sender);
+    const receiver = try endpoint.openDirectly(handle, .receiver);
+    _ = try send(pool, sender, true);
+    slabs.control.sleepers.futex.store(1, .seq_cst);
+    const between = endpoint.orphans(pool);
+    _ = try endpoint.closeEndpoint(receiver.handle.raw);
+    try testing.expectEqual(0, slabs.control.sleepers.futex.load(.seq_cst));
+    try testing.expect(endpoint.orphans(pool) != between);
+    _ = try endpoint.closeEndpoint(sender.handle.raw);
+    _ = try endpoint.disposeChannel(handle);
+    _ = try endpoint.closeEndpoint(pool.handle.raw);
+}
+
 test "a pool is no channel, and a channel no pool" {
     const pool = try endpoint.createPool(64, 1);
     const handle = try createChannel();
