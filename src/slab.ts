@@ -174,12 +174,9 @@ export class SlabPort {
   /** Returns every slab to the pool; their views have length 0 afterwards. */
   close(): void {
     if (this.endpoint.handle === 0) return;
-    const returned = this.live.size;
     for (const slab of [...this.live.values()]) slab[abandonSlab]();
     this.live.clear();
     this.endpoint.close();
-    // The death of an endpoint rings no bell: its slabs are free now.
-    if (returned !== 0) this.endpoint.bells.ring(bit.receiver, 0);
   }
 }
 

@@ -129,6 +129,19 @@ test("an empty pool: tryAlloc() gives undefined, alloc() waits in order, allocSy
   assert.ok(await isPending(second));
   got.free();
   (await within(second, "the second")).free();
+
+  // A newcomer does not pass those who wait by, and who gave up waits no more.
+  const held = take(slabs);
+  const waiting = slabs.alloc();
+  held.free();
+  assert.equal(slabs.tryAlloc(), undefined);
+  const last = await within(waiting, "the one that waited");
+  const aborter = new AbortController();
+  const aborted = slabs.alloc(1, { signal: aborter.signal });
+  aborter.abort(new RangeError("enough"));
+  await rejects(aborted, { name: "RangeError" });
+  last.free();
+  take(slabs).free();
 });
 
 test("alloc() that waits ends with its signal, and with the pool", async () => {
@@ -565,6 +578,7 @@ test(
     using slabs = pool({ slab: 4096, count: 1 });
     const held = take(slabs);
     const { setInterval: real } = globalThis;
+    const { load } = Atomics;
     // No watch: whoever sleeps must be woken.
     globalThis.setInterval = (() => real(() => {}, 60_000)) as unknown as typeof setInterval;
     try {
@@ -573,17 +587,16 @@ test(
           .withPool(slabs, { threshold: 64 });
         using sender = channel.sender();
         const receiver = channel.receiver();
-        const { now } = performance;
         if (how === "before the sleep") {
           // As if another thread closed it between the look at the channel and the arm.
-          performance.now = () => {
-            performance.now = now;
+          Atomics.load = ((words: Int32Array, index: number) => {
+            Atomics.load = load;
             channel.close();
-            return now.call(performance);
-          };
+            return load(words, index);
+          }) as typeof Atomics.load;
         }
         const waiting = sender.send(new Uint8Array(1000));
-        performance.now = now;
+        assert.equal(Atomics.load, load);
         if (how !== "before the sleep") assert.ok(await isPending(waiting));
         if (how === "close") channel.close();
         if (how === "dispose") channel[Symbol.dispose]();
@@ -598,7 +611,7 @@ test(
   },
 );
 
-test("an alloc() that sleeps is told when a closing receiver frees what was in flight", async () => {
+test("an alloc() that sleeps is told when a closing pool or receiver frees slabs", async () => {
   using slabs = pool({ slab: 4096, count: 1, pollBudget: 0 });
   const { setInterval: real } = globalThis;
   globalThis.setInterval = (() => real(() => {}, 60_000)) as unknown as typeof setInterval;
@@ -610,7 +623,14 @@ test("an alloc() that sleeps is told when a closing receiver frees what was in f
     const waiting = slabs.alloc();
     assert.ok(await isPending(waiting));
     receiver.close();
-    (await within(waiting, "the slab")).free();
+    (await within(waiting, "the slab in flight")).free();
+
+    const opened = Pool.open(slabs.ticket());
+    take(opened);
+    const again = slabs.alloc();
+    assert.ok(await isPending(again));
+    opened.close();
+    (await within(again, "the slab of the other pool")).free();
   } finally {
     globalThis.setInterval = real;
   }
@@ -1027,6 +1047,21 @@ test("withPool(): a message longer than the ring waits for a slab, and ends with
   channel.close();
   await rejects(refused, channelClosed);
   last.free();
+});
+
+test("withPool(): a message of the threshold itself waits for room, and takes no slab", () => {
+  using slabs = pool({ slab: 4096, count: 2 });
+  using channel = mpsc(bytes, { capacity: 256 }).withPool(slabs, { threshold: 64 });
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  const message = new Uint8Array(64);
+  for (let sent = 0; sent < 3; sent++) assert.ok(sender.trySend(message));
+  // There is room for the handle of a slab, and not for the message.
+  assert.equal(sender.trySend(message), false);
+  assert.equal(slabs.stats().free, 2);
+  assert.ok(sender.trySend(new Uint8Array(65)));
+  assert.equal(slabs.stats().inFlight, 1);
+  assert.deepEqual(takeAll(receiver).map(({ length }) => length), [64, 64, 64, 65]);
 });
 
 test("withPool(): with no slab free, what fits the ring waits for room in it", async () => {
