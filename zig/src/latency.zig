@@ -92,9 +92,17 @@ test "collect() counts records, and no padding" {
     }
     const padding: *RecordHeader = @ptrCast(@alignCast(segment.data(0) + 13 * 8));
     padding.* = .{ .payload_bytes = 16, .flags = RecordHeader.flag_padding };
-    stamp(segment.stamps(0), 0, 16);
+    // A record is as old as the stamp of its first slot says, whatever the others hold.
+    const stamps = segment.stamps(0);
+    @memset(stamps[0..16], std.math.maxInt(u64));
+    const begin = os.now();
+    stamps[0] = begin;
+    stamps[1] = 0;
+    stamps[5] = 0;
     collect(&segment, 0, 0, 16, 3);
-    try std.testing.expectEqual(3, segment.histogram().summary().count);
+    const summary = segment.histogram().summary();
+    try std.testing.expectEqual(3, summary.count);
+    try std.testing.expect(summary.max_ns >= begin and summary.sum_ns >= 2 * begin);
 }
 
 test "a channel that does not track latency has no memory for it" {
