@@ -522,6 +522,37 @@ for (const kind of shared) {
     throws(() => channel.receiver(), tooManyReceivers);
   });
 
+  test(`${kind}(): what another has taken over takes no place from a newcomer`, () => {
+    using all = open(kind, u32, 2, { claim: 4, maxReceivers: 2 });
+    const { sender, first, second, channel } = all;
+    sender.sendBatch(range(8));
+    assert.deepEqual(first.tryReceive(), { state: "ok", value: 0 });
+    first.close();
+    assert.deepEqual(second.tryReceive(), { state: "ok", value: 1 });
+    using third = channel.receiver();
+    throws(() => channel.receiver(), tooManyReceivers);
+    assert.equal(channel.stats().receivers, 2);
+    assert.deepEqual(takeAll(third), [4, 5, 6, 7]);
+    assert.deepEqual(takeAll(second), [2, 3]);
+  });
+
+  test(`${kind}(): a trickle of values goes to the receivers that sleep in turn`, async () => {
+    using all = open(kind, u32, 3, { pollBudget: 0 });
+    const { sender, receivers, channel } = all;
+    const rounds = 6;
+    const got = receivers.map(() => 0);
+    const receiving = receivers.map(async (receiver, index) => {
+      for await (const _ of receiver) got[index] = (got[index] ?? 0) + 1;
+    });
+    for (let value = 0; value < rounds * 3; value++) {
+      await until(() => channel.stats().receiverTimesSlept === 3 + value, "all of them sleep");
+      assert.ok(sender.trySend(value));
+    }
+    sender.close();
+    await within(Promise.all(receiving), "the ends of the loops");
+    assert.deepEqual(got, [rounds, rounds, rounds]);
+  });
+
   test(`${kind}(): a receiver that joins late gets what is left, one that leaves takes nothing`, async () => {
     using all = open(kind, u32, 1, { capacity: 8 });
     const { sender, first, channel } = all;

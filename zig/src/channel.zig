@@ -45,9 +45,9 @@ pub const Polled = union(enum) {
     corrupt,
 };
 
-/// Wakes whoever receives from `ring`, after something was published there (SC).
-pub inline fn wakeReceiver(segment: Segment, ring: u32) Bells {
-    if (segment.geometry.kind.hasManyReceivers()) return sleepers.wakeOne(segment, ring);
+/// Wakes who receives, one of several, after something was published (SC).
+pub inline fn wakeReceiver(segment: Segment) Bells {
+    if (segment.geometry.kind.hasManyReceivers()) return sleepers.wakeOne(segment);
     return .of(deliver(segment, 0, segment.control().receiver_wait.take()), "receiver");
 }
 
@@ -92,7 +92,7 @@ pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
         // A ring that is still being claimed is sealed by its sender, which looks at close_state.
-        if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
+        if (!line.isClaimed()) continue;
         ring_module.seal(line);
         control.ready.add(ring);
         wake(&segment.waitLine(ring).sender_wait, ringer);
@@ -167,12 +167,25 @@ pub fn recycle(segment: Segment, consumer: Consumer, ring: u32) bool {
     // The ready set may name a ring that has been recycled before, or is being claimed again.
     // Acquire: pairs with the store of `claimed` in Sender.open(), after which the tail is the
     // tenant's own.
-    if (line.state.load(.acquire) != @intFromEnum(segment_module.RingState.claimed)) return true;
+    const tenancy = line.tenancy.load(.acquire);
+    if (segment_module.stateOf(tenancy) != .claimed) return true;
     // So look at the tail once more: the seal seen before may have been the last tenant's. Only
     // we take `claimed` away, so this time it is the present tenant's.
     if (consumer.readable() != .ended) return false;
-    // Release: pairs with the compare-and-swap in claimRing().
-    line.state.store(@intFromEnum(segment_module.RingState.free), .seq_cst);
+    return giveBack(segment, ring, tenancy);
+}
+
+/// Gives a ring back that was seen sealed and drained under this tenancy. False: another was faster.
+pub fn giveBack(segment: Segment, ring: u32, tenancy: u32) bool {
+    const seen: segment_module.Tenancy = @bitCast(tenancy);
+    // Release: pairs with the compare-and-swap in claimRing(). A compare-and-swap, because where
+    // there are several receivers two may have seen the same, and the ring may have its next tenant.
+    if (segment.producerLine(ring).tenancy.cmpxchgStrong(
+        tenancy,
+        seen.with(.free),
+        .seq_cst,
+        .monotonic,
+    ) != null) return false;
     _ = segment.control().rings_claimed.fetchSub(1, .seq_cst);
     return true;
 }
@@ -202,7 +215,7 @@ pub fn isDrained(segment: Segment) bool {
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
-        if (line.state.load(.seq_cst) != @intFromEnum(segment_module.RingState.claimed)) continue;
+        if (!line.isClaimed()) continue;
         // SC loads: the look of whoever armed drain_wait. Partners: the fetchOr in seal(), the store
         // of the head in Consumer.release().
         const tail = line.tail.load(.seq_cst);

@@ -15,12 +15,15 @@
 //! A gate that was set and did not become a claim may have held the head back for a moment: whoever
 //! withdraws one moves the head, too.
 //!
-//! A receiver that dies leaves its line, and with it its gate: another takes the line over as it is,
-//! so there is no moment in which nothing gates the run.
+//! A receiver that dies leaves its line, and with it its gate. Another takes the claim over: it sets
+//! its own gate to the same place, counts `gates_moved` up, and only then takes the dead one's gate
+//! away. Whoever works out the minimum starts again when the count has changed meanwhile: it may have
+//! looked at the one gate before it was set, and at the other after it was gone.
 
 const std = @import("std");
 const bell = @import("bell.zig");
 const channel = @import("channel.zig");
+const os = @import("os/linux.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const sleepers = @import("sleepers.zig");
@@ -33,7 +36,6 @@ const Polled = channel.Polled;
 const ReadySet = @import("ready_set.zig").ReadySet;
 const ReceiverState = segment_module.ReceiverState;
 const RecordHeader = segment_module.RecordHeader;
-const RingState = segment_module.RingState;
 const Ringer = channel.Ringer;
 const Segment = segment_module.Segment;
 
@@ -49,10 +51,8 @@ fn receiversUsed(segment: Segment) u32 {
 pub const Shared = struct {
     segment: Segment,
     has_records: bool,
-    /// Its place among the receivers.
+    /// Its place among the receivers; the line there gates the window.
     line: u32,
-    /// The line that gates the window: its own, or one it took over.
-    gate_line: u32,
     ring: u32 = 0,
     /// The counter word and the slot the window begins at, and its slots.
     sequence: u32 = 0,
@@ -65,36 +65,41 @@ pub const Shared = struct {
     pub fn open(segment: Segment, has_records: bool) OpenError!Shared {
         const control = segment.control();
         if (control.receiver_state.load(.seq_cst) == @intFromEnum(ReceiverState.gone)) return error.ChannelClosed;
-        for (0..segment.geometry.receivers_max) |index| {
-            const line = segment.receiverLine(@intCast(index));
-            // Acquire: pairs with the release in letGo(); the last holder's words come before ours.
-            if (line.state.cmpxchgStrong(
-                @intFromEnum(LineState.free),
-                @intFromEnum(LineState.open),
-                .acquire,
-                .monotonic,
-            ) != null) continue;
-            line.wait.word.store(@intFromEnum(bell.Waiting.awake), .seq_cst);
-            // SC: whoever works out a minimum after this looks at our line.
-            _ = control.receivers_used.fetchMax(@as(u32, @intCast(index)) + 1, .seq_cst);
-            _ = control.receivers_open.fetchAdd(1, .seq_cst);
-            // SC: partner of the look in isDrained().
-            control.receiver_state.store(@intFromEnum(ReceiverState.open), .seq_cst);
-            return .init(segment, has_records, @intCast(index));
+        var open_before = control.receivers_open.load(.seq_cst);
+        while (true) {
+            if (open_before >= segment.geometry.receivers_max) return error.TooManyReceivers;
+            open_before = control.receivers_open.cmpxchgWeak(open_before, open_before + 1, .seq_cst, .seq_cst) orelse break;
         }
-        // Every line is taken, but perhaps by a claim without a receiver: the newcomer gets both.
-        for (0..segment.geometry.receivers_max) |index| {
-            var self: Shared = .init(segment, has_records, @intCast(index));
-            if (!self.takeOver(@intCast(index))) continue;
-            _ = control.receivers_open.fetchAdd(1, .seq_cst);
-            return self;
+        // Who is counted has a line of his own, and a claim without a receiver has one. So there is a
+        // line for us, if need be one with a claim: the newcomer gets both. While another is taking
+        // a claim over it holds two, for a few instructions.
+        for (0..looks_for_line_max) |_| {
+            for (0..segment.geometry.receivers_max) |index| {
+                var self: Shared = .{ .segment = segment, .has_records = has_records, .line = @intCast(index) };
+                const line = segment.receiverLine(self.line);
+                // Acquire: pairs with the releases of `free`; the last holder's words come before ours.
+                const is_ours = line.state.cmpxchgStrong(
+                    @intFromEnum(LineState.free),
+                    @intFromEnum(LineState.open),
+                    .acquire,
+                    .monotonic,
+                ) == null or self.takeOver(self.line);
+                if (!is_ours) continue;
+                line.wait.word.store(@intFromEnum(bell.Waiting.awake), .seq_cst);
+                // SC: whoever works out a minimum after this looks at our line.
+                _ = control.receivers_used.fetchMax(self.line + 1, .seq_cst);
+                // SC: partner of the look in isDrained().
+                control.receiver_state.store(@intFromEnum(ReceiverState.open), .seq_cst);
+                return self;
+            }
+            os.yieldThread();
         }
+        // Only if the memory was written by somebody else.
+        _ = control.receivers_open.fetchSub(1, .seq_cst);
         return error.TooManyReceivers;
     }
 
-    fn init(segment: Segment, has_records: bool, line: u32) Shared {
-        return .{ .segment = segment, .has_records = has_records, .line = line, .gate_line = line };
-    }
+    const looks_for_line_max = 1000;
 
     pub const Outcome = enum { claimed, empty, corrupt };
 
@@ -138,6 +143,7 @@ pub const Shared = struct {
             const run = @min(available, capacity - position);
             const slots = self.slotsOf(ring, position, run, messages_max) orelse {
                 gate.store(0, .seq_cst);
+                has_withdrawn = true;
                 return .corrupt;
             };
             // Before the cursor: who sees that this was handed out sees its end (Released in pool.zig), as
@@ -185,7 +191,7 @@ pub const Shared = struct {
         // is still set, and makes the ring idle itself.
         if (control.sleepers.load(.seq_cst) == 0) return;
         if (has_more or !self.goIdle(ring) or control.ready.hasOther(ring, channel.ringsUsed(self.segment))) {
-            self.addBells(sleepers.wakeOne(self.segment, self.line + 1));
+            self.addBells(sleepers.wakeOne(self.segment));
         }
     }
 
@@ -240,32 +246,26 @@ pub const Shared = struct {
     /// channel, everyone is woken.
     fn recycle(self: *Shared, ring: u32) void {
         const segment = self.segment;
-        const control = segment.control();
+        const tenancy = tenancyThatIsOver(segment, ring) orelse return;
+        if (!channel.giveBack(segment, ring, tenancy)) return;
+        if (!channel.hasEnded(segment)) return;
+        channel.wakeReceivers(segment, .can_ring);
+        self.bells.all = true;
+    }
+
+    /// The tenancy of a ring that is sealed, and of which everything is released: it stays so until
+    /// the ring has its next tenant. Null: there is something to come.
+    fn tenancyThatIsOver(segment: Segment, ring: u32) ?u32 {
         const line = segment.producerLine(ring);
-        if (!ring_module.isSealed(line.tail.load(.acquire))) return;
-        // One at a time: a ring that was given back can have its next tenant at once.
-        if (control.recycling.cmpxchgStrong(0, 1, .acquire, .monotonic) != null) {
-            // Somebody is at it, perhaps with another ring: to be looked at again, by us or another.
-            control.ready.add(ring);
-            return self.addBells(sleepers.wakeOne(segment, self.line + 1));
-        }
-        const is_over = is_over: {
-            if (line.state.load(.seq_cst) != @intFromEnum(RingState.claimed)) break :is_over false;
-            // After the state: only here `claimed` is taken away, so this tail is the present tenant's.
-            // One read before it may be the last tenant's, sealed, while the next one opens.
-            const tail = line.tail.load(.seq_cst);
-            break :is_over ring_module.isSealed(tail) and
-                tail & ~ring_module.closed_bit == segment.consumerLine(ring).head.load(.seq_cst);
-        };
-        if (is_over) {
-            line.state.store(@intFromEnum(RingState.free), .seq_cst);
-            _ = control.rings_claimed.fetchSub(1, .seq_cst);
-        }
-        control.recycling.store(0, .release);
-        if (is_over and channel.hasEnded(segment)) {
-            channel.wakeReceivers(segment, .can_ring);
-            self.bells.all = true;
-        }
+        if (!ring_module.isSealed(line.tail.load(.acquire))) return null;
+        const tenancy = line.tenancy.load(.seq_cst);
+        if (segment_module.stateOf(tenancy) != .claimed) return null;
+        // After the tenancy: if that is still the same when the ring is given back, this tail was its
+        // own. One read before it may be the last tenant's, sealed, while the next one opens.
+        const tail = line.tail.load(.seq_cst);
+        if (!ring_module.isSealed(tail)) return null;
+        const head = segment.consumerLine(ring).head.load(.seq_cst);
+        return if (tail & ~ring_module.closed_bit == head) tenancy else null;
     }
 
     /// Takes over a claim whose receiver is gone. False: there is none.
@@ -274,12 +274,21 @@ pub const Shared = struct {
         const control = segment.control();
         if (control.orphaned_claims.load(.acquire) == 0) return false;
         for (0..receiversUsed(segment)) |index| {
-            if (self.takeOver(@intCast(index))) return true;
+            if (!self.takeOver(@intCast(index)) or self.window == 0) continue;
+            // We may be at work for long, and a wake-up for something else may be spent on us.
+            // SC: after the claim was counted off. Who falls asleep after this look sees what there is.
+            if (control.sleepers.load(.seq_cst) != 0 and
+                (control.orphaned_claims.load(.seq_cst) != 0 or control.ready.hasAny(channel.ringsUsed(segment))))
+            {
+                self.addBells(sleepers.wakeOne(segment));
+            }
+            return true;
         }
         return false;
     }
 
-    /// Makes the claim of a line without a receiver the window.
+    /// Makes the claim of a line without a receiver the window, and our line its gate. False: the
+    /// line is not such a one.
     fn takeOver(self: *Shared, index: u32) bool {
         const segment = self.segment;
         const control = segment.control();
@@ -290,18 +299,29 @@ pub const Shared = struct {
         if (line.state.cmpxchgStrong(was, @intFromEnum(LineState.open), .acquire, .monotonic) != null) return false;
         _ = control.orphaned_claims.fetchSub(1, .seq_cst);
         const gate = line.gate.load(.monotonic);
+        const claim_end = line.claim_end.load(.monotonic);
         const capacity = segment.geometry.capacity;
-        self.gate_line = index;
         self.ring = @truncate((gate >> 32) -% 1);
         self.sequence = @truncate(gate);
         self.position = (self.sequence >> 1) & (capacity - 1);
-        const slots = (line.claim_end.load(.monotonic) -% self.sequence) >> 1;
-        if (self.ring >= segment.geometry.senders_max or slots == 0 or slots > capacity - self.position) {
-            // No such claim was ever made: the memory was written by somebody else.
-            self.letGo();
-            return false;
+        const slots = (claim_end -% self.sequence) >> 1;
+        // Otherwise no such claim was ever made: the memory was written by somebody else.
+        const can_be = self.ring < segment.geometry.senders_max and slots <= capacity - self.position;
+        self.window = if (can_be) slots else 0;
+        if (index != self.line) {
+            if (self.window != 0) {
+                const own = segment.receiverLine(self.line);
+                own.claim_end.store(claim_end, .monotonic);
+                // SC, in this order: see the top of the file.
+                own.gate.store(gate, .seq_cst);
+                _ = control.gates_moved.fetchAdd(1, .seq_cst);
+            }
+            line.gate.store(0, .seq_cst);
+            // Release: pairs with the compare-and-swap in open().
+            line.state.store(@intFromEnum(LineState.free), .release);
+        } else if (self.window == 0) {
+            line.gate.store(0, .seq_cst);
         }
-        self.window = slots;
         if (was == @intFromEnum(LineState.orphaned)) {
             _ = control.redelivered.fetchAdd(self.messagesInWindow(), .monotonic);
         }
@@ -334,10 +354,9 @@ pub const Shared = struct {
         self.position += slots;
         self.window -= slots;
         self.bells = .{};
-        const gate = &self.segment.receiverLine(self.gate_line).gate;
         // SC, and release: our reads of the slots come before the producer's next writes to them, by
         // way of whoever sees this gate and moves the head.
-        if (self.window != 0) gate.store(gateOf(self.ring, self.sequence), .seq_cst) else self.letGo();
+        own.gate.store(if (self.window != 0) gateOf(self.ring, self.sequence) else 0, .seq_cst);
         if (self.moveHead(self.ring)) {
             self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
             self.recycle(self.ring);
@@ -346,21 +365,14 @@ pub const Shared = struct {
         return self.bells;
     }
 
-    fn letGo(self: *Shared) void {
-        const line = self.segment.receiverLine(self.gate_line);
-        line.gate.store(0, .seq_cst);
-        if (self.gate_line == self.line) return;
-        // It was taken over. Release: pairs with the compare-and-swap in open().
-        line.state.store(@intFromEnum(LineState.free), .release);
-        self.gate_line = self.line;
-    }
-
     /// Moves the head of a ring to what all receivers have released. Returns whether this call did.
     fn moveHead(self: *const Shared, ring: u32) bool {
         const segment = self.segment;
         const consumer_line = segment.consumerLine(ring);
         const most = segment.geometry.capacity << 1;
+        const gates_moved = &segment.control().gates_moved;
         while (true) {
+            const moved_before = gates_moved.load(.seq_cst);
             const head = consumer_line.head.load(.seq_cst);
             // SC, the cursor before the gates: see the top of the file. Distances from the head order
             // words that wrap; a gate below the head is of a claim that is about to fail, and holds
@@ -372,6 +384,9 @@ pub const Shared = struct {
                 const distance = @as(u32, @truncate(gate)) -% head;
                 if (distance < least) least = distance;
             }
+            // SC, after the gates: a claim may have moved from one we had yet to look at to one we had
+            // looked at. What the bounds were when it had not stays true: gates move forward only.
+            if (gates_moved.load(.seq_cst) != moved_before) continue;
             // More than a ring: others have moved the head past what was read, and have claimed since.
             // They come here when they release, after us.
             if (least == 0 or least > most) return false;
@@ -413,7 +428,7 @@ pub const Shared = struct {
     /// another receiver.
     pub fn giveUp(self: *Shared) Bells {
         if (self.sleeper().disarm()) return .{};
-        return sleepers.wakeOne(self.segment, self.line + 1);
+        return sleepers.wakeOne(self.segment);
     }
 
     /// The receiver goes. What it has claimed and not released is offered to the others: as new if it
@@ -423,15 +438,13 @@ pub const Shared = struct {
         _ = self.sleeper().disarm();
         const own = self.segment.receiverLine(self.line);
         if (self.window != 0) {
-            const line = self.segment.receiverLine(self.gate_line);
             const state: LineState = if (ringer == .can_ring) .returned else .orphaned;
-            // Release: pairs with the compare-and-swap in adopt().
-            line.state.store(@intFromEnum(state), .release);
+            // Release: pairs with the compare-and-swap in takeOver().
+            own.state.store(@intFromEnum(state), .release);
             // SC: the publish half of the wake protocol; who sleeps is looked at below.
             _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
-        }
-        if (self.window == 0 or self.gate_line != self.line) {
-            own.gate.store(0, .seq_cst);
+        } else {
+            // Release: pairs with the compare-and-swap in open().
             own.state.store(@intFromEnum(LineState.free), .release);
         }
         self.window = 0;
@@ -439,7 +452,7 @@ pub const Shared = struct {
             return channel.closeReceiver(self.segment, ringer);
         }
         // A wake-up may have been meant for this one, or there is a claim to take over.
-        if (ringer == .can_ring) return sleepers.wakeOne(self.segment, self.line + 1);
+        if (ringer == .can_ring) return sleepers.wakeOne(self.segment);
         channel.wakeReceivers(self.segment, .cannot_ring);
         return .{};
     }
@@ -512,4 +525,26 @@ test "the bells of two receivers are not taken for those of a third" {
     try std.testing.expect(!self.bells.all);
     self.addBells(.{ .receiver = true, .receiver_index = 2 });
     try std.testing.expect(self.bells.all);
+}
+
+test "a ring that has its next tenant is not given back by one that looked at the last" {
+    var scene = try Scene.open(.mpmc);
+    defer scene.segment.destroy();
+    var slow = try Shared.open(scene.segment, false);
+    var fast = try Shared.open(scene.segment, false);
+    const line = scene.segment.producerLine(0);
+    _ = scene.sender.close(.can_ring);
+    const seen = Shared.tenancyThatIsOver(scene.segment, 0).?;
+    try std.testing.expectEqual(.empty, fast.claim(0, 0));
+    try std.testing.expect(!line.isClaimed());
+    scene.sender = try Sender.open(scene.segment, false);
+    try std.testing.expect(!channel.giveBack(scene.segment, 0, seen));
+    slow.recycle(0);
+    try std.testing.expect(line.isClaimed());
+    try std.testing.expectEqual(1, scene.segment.control().rings_claimed.raw);
+    // It is given back once, by whoever sees its end first.
+    _ = scene.sender.close(.can_ring);
+    for ([_]*Shared{ &slow, &fast }) |receiver| receiver.recycle(0);
+    try std.testing.expect(!line.isClaimed());
+    try std.testing.expectEqual(0, scene.segment.control().rings_claimed.raw);
 }

@@ -135,8 +135,7 @@ pub const Receiver = struct {
             const ring: u32 = @intCast(index);
             const line = self.segment.producerLine(ring);
             const consumer_line = self.segment.consumerLine(ring);
-            const claimed = line.state.load(.seq_cst) == @intFromEnum(segment_module.RingState.claimed);
-            consumer_line.mark = if (claimed)
+            consumer_line.mark = if (line.isClaimed())
                 line.tail.load(.seq_cst) & ~ring_module.closed_bit
             else
                 consumer_line.head.raw;

@@ -147,8 +147,10 @@ pub const Control = extern struct {
     receivers_open: std.atomic.Value(u32),
     /// Receiver lines below it have been used at some time.
     receivers_used: std.atomic.Value(u32),
-    /// 1: a receiver is giving drained rings back.
-    recycling: std.atomic.Value(u32),
+    /// Counts claims that moved from one receiver line to another; see Shared.moveHead().
+    gates_moved: std.atomic.Value(u32),
+    /// The receiver that the next search for one that sleeps begins at.
+    wake_cursor: std.atomic.Value(u32),
 
     ready: ReadySet align(line_bytes),
     reason: [reason_bytes_max]u8 align(line_bytes),
@@ -159,8 +161,8 @@ pub const ProducerLine = extern struct {
     /// (sequence << 1) | closed. The sequence counts slots and wraps; the closed bit lives in the
     /// same word so that a commit and a close are one race with one winner.
     tail: std.atomic.Value(u32),
-    /// A RingState.
-    state: std.atomic.Value(u32),
+    /// A Tenancy.
+    tenancy: std.atomic.Value(u32),
     messages: std.atomic.Value(u64),
     commits: std.atomic.Value(u64),
     /// Slots committed, without padding records.
@@ -175,6 +177,12 @@ pub const ProducerLine = extern struct {
     padding_end: u32,
     padding_slots: u32,
     _: [line_bytes - 56]u8,
+
+    /// Whether somebody has the ring, or has left something in it.
+    pub inline fn isClaimed(self: *const ProducerLine) bool {
+        // SC: partner of the stores in Sender.open(), and in close() after the look at close_state.
+        return stateOf(self.tenancy.load(.seq_cst)) == .claimed;
+    }
 };
 
 /// Written by the receiver.
@@ -215,7 +223,7 @@ pub const ReceiverLine = extern struct {
 
 pub const LineState = enum(u32) {
     free = 0,
-    /// A receiver has it, or one that took over its claim.
+    /// A receiver has it, or is taking its claim over.
     open = 1,
     /// Its receiver died with a claim, which may have been seen.
     orphaned = 2,
@@ -234,13 +242,32 @@ pub const WaitLine = extern struct {
     _: [line_bytes - 32]u8,
 };
 
-pub const RingState = enum(u32) {
+pub const RingState = enum(u2) {
     free = 0,
     claimed = 1,
     /// Taken, but the tail is still the last tenant's, sealed.
     claiming = 2,
     _,
 };
+
+/// Who has a ring: its state, and in the same word a count of its tenants, so that a ring is never
+/// given back on behalf of the next tenant by one that looked at the last.
+pub const Tenancy = packed struct(u32) {
+    state: RingState,
+    number: u30,
+
+    pub fn with(self: Tenancy, state: RingState) u32 {
+        return @bitCast(Tenancy{ .state = state, .number = self.number });
+    }
+
+    pub fn next(self: Tenancy) Tenancy {
+        return .{ .state = .claiming, .number = self.number +% 1 };
+    }
+};
+
+pub fn stateOf(tenancy: u32) RingState {
+    return @as(Tenancy, @bitCast(tenancy)).state;
+}
 
 /// What precedes the payload of a message of variable length.
 pub const RecordHeader = extern struct {

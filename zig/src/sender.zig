@@ -18,13 +18,20 @@ pub const Sender = struct {
 
     /// Claims a free ring. The caller holds the cold-path mutex of its process.
     pub fn open(segment: Segment, has_records: bool) OpenError!Sender {
+        return settle(segment, has_records, try claimRing(segment));
+    }
+
+    fn settle(segment: Segment, has_records: bool, ring: u32) OpenError!Sender {
         const control = segment.control();
-        const ring = try claimRing(segment);
         const line = segment.producerLine(ring);
+        const head = segment.consumerLine(ring).head.load(.acquire);
+        const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.raw); // nobody else writes it now
         // A look at close_state before the seal is cleared: a sender that held this ring when the
         // channel closed may still be about to commit, and only the seal stops it.
         if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
-            line.state.store(@intFromEnum(segment_module.RingState.claimed), .seq_cst);
+            // What the last tenant left, and a ring that never had one has not yet.
+            line.tail.store(head | ring_module.closed_bit, .monotonic);
+            line.tenancy.store(tenancy.with(.claimed), .seq_cst);
             return refuse(segment, ring);
         }
         // The receiver has not got this ring in its active set: the first commit must add it.
@@ -32,8 +39,8 @@ pub const Sender = struct {
         segment.waitLine(ring).sender_wait.word.store(0, .monotonic);
         // Clears the closed bit, and only then calls the ring claimed: a receiver that still has a
         // stale bit of the ready set for this ring must not take the last tenant's seal for ours.
-        line.tail.store(segment.consumerLine(ring).head.load(.acquire), .monotonic);
-        line.state.store(@intFromEnum(segment_module.RingState.claimed), .seq_cst);
+        line.tail.store(head, .monotonic);
+        line.tenancy.store(tenancy.with(.claimed), .seq_cst);
         // SC load; its partner is the compare-and-swap in close(): either close() finds this ring
         // claimed and seals it, or we see the close here.
         if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
@@ -56,14 +63,15 @@ pub const Sender = struct {
         for (0..segment.geometry.senders_max) |index| {
             const line = segment.producerLine(@intCast(index));
             // A plain look first keeps the untouched rings untouched.
-            if (line.state.load(.monotonic) != @intFromEnum(segment_module.RingState.free)) continue;
+            const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic));
+            if (tenancy.state != .free) continue;
             // Counted before it is claimed, so that the count never falls short of the rings.
             _ = control.rings_claimed.fetchAdd(1, .seq_cst);
-            // Acquire: pairs with the release in Receiver.recycle(); the old tenant's last words
-            // come before ours.
-            if (line.state.cmpxchgStrong(
-                @intFromEnum(segment_module.RingState.free),
-                @intFromEnum(segment_module.RingState.claiming),
+            // Acquire: pairs with the release in giveBack(); the old tenant's last words come before
+            // ours.
+            if (line.tenancy.cmpxchgStrong(
+                @bitCast(tenancy),
+                @bitCast(tenancy.next()),
                 .seq_cst,
                 .monotonic,
             ) == null) {
@@ -71,9 +79,19 @@ pub const Sender = struct {
                 _ = control.rings_used.fetchMax(@as(u32, @intCast(index)) + 1, .seq_cst);
                 return @intCast(index);
             }
-            _ = control.rings_claimed.fetchSub(1, .seq_cst);
+            try uncount(segment);
         }
         return error.TooManySenders;
+    }
+
+    /// Takes back the count of a ring that became another's.
+    fn uncount(segment: Segment) OpenError!void {
+        const control = segment.control();
+        _ = control.rings_claimed.fetchSub(1, .seq_cst);
+        // SC, after it: a receiver that saw the close and our count fell asleep before the end.
+        if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return;
+        channel.wakeReceivers(segment, .can_ring);
+        return error.ChannelClosed;
     }
 
     pub const Committed = union(enum) { bells: Bells, closed };
@@ -82,14 +100,14 @@ pub const Sender = struct {
         if (!self.producer.commit(slots, messages)) return .closed;
         // Where there is one ring, its receiver needs no ready set to find it: the commit is the
         // publish half of the wake protocol itself.
-        if (self.segment.geometry.kind == .spsc) return .{ .bells = channel.wakeReceiver(self.segment, 0) };
+        if (self.segment.geometry.kind == .spsc) return .{ .bells = channel.wakeReceiver(self.segment) };
         if (!self.producer.wasIdle()) return .{ .bells = .{} };
         return .{ .bells = self.announce() };
     }
 
     fn announce(self: *Sender) Bells {
         self.segment.control().ready.add(self.producer.ring);
-        return channel.wakeReceiver(self.segment, self.producer.ring);
+        return channel.wakeReceiver(self.segment);
     }
 
     /// Waits for room for `slots_min` slots. Returns whether there is room or the ring is sealed.
@@ -125,7 +143,7 @@ pub const Sender = struct {
     pub fn close(self: *Sender, ringer: Ringer) Bells {
         ring_module.seal(self.producer.line);
         self.segment.control().ready.add(self.producer.ring);
-        if (ringer == .can_ring) return channel.wakeReceiver(self.segment, self.producer.ring);
+        if (ringer == .can_ring) return channel.wakeReceiver(self.segment);
         channel.wakeReceivers(self.segment, .cannot_ring);
         return .{};
     }
@@ -139,3 +157,52 @@ const RoomCondition = struct {
         return self.producer.hasRoom(self.slots_min) or self.producer.isClosed();
     }
 };
+
+const testing = std.testing;
+const Receiver = @import("receiver.zig").Receiver;
+
+fn sceneOf(kind: segment_module.Kind) !Segment {
+    return Segment.create(try segment_module.Geometry.init(.{
+        .kind = kind,
+        .slot_bytes = 8,
+        .capacity = 2,
+        .senders_max = if (kind.hasManySenders()) 2 else 1,
+    }), (1 << 31) - 1);
+}
+
+test "a channel that closes between the claim of its first ring and the seal of it ends all the same" {
+    for ([_]segment_module.Kind{ .mpsc, .spsc, .spmc, .mpmc }) |kind| {
+        const segment = try sceneOf(kind);
+        defer segment.destroy();
+        var receiver = try Receiver.open(segment, false);
+        const ring = try Sender.claimRing(segment);
+        _ = channel.close(segment, .closed, .can_ring);
+        try testing.expect(receiver.poll(0) == .empty);
+        try testing.expectError(error.ChannelClosed, Sender.settle(segment, false, ring));
+        try testing.expect(receiver.poll(0) == .ended);
+    }
+}
+
+test "who counted a ring that became another's wakes a receiver that waits for the end" {
+    for ([_]segment_module.Kind{ .mpsc, .mpmc }) |kind| {
+        const segment = try sceneOf(kind);
+        defer segment.destroy();
+        var receiver = try Receiver.open(segment, false);
+        const control = segment.control();
+        for ([_]bool{ false, true }) |is_closed| {
+            _ = control.rings_claimed.fetchAdd(1, .seq_cst);
+            if (!is_closed) {
+                try testing.expect(receiver.arm(.bell));
+                try Sender.uncount(segment);
+                try testing.expectEqual(2, channel.receiverWait(segment, 0).word.raw);
+                receiver.disarm();
+                continue;
+            }
+            _ = channel.close(segment, .closed, .can_ring);
+            try testing.expect(receiver.arm(.bell));
+            try testing.expectError(error.ChannelClosed, Sender.uncount(segment));
+            try testing.expectEqual(0, channel.receiverWait(segment, 0).word.raw);
+            try testing.expect(receiver.poll(0) == .ended);
+        }
+    }
+}

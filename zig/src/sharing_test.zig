@@ -315,6 +315,102 @@ test "a wake-up that its receiver does not use goes to another that sleeps" {
     try testing.expectEqual(1, receivers[2].poll(1).window);
 }
 
+test "as many receivers open as there are places, also while one has what another left" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .receivers_max = 2,
+    }), just_below_wrap);
+    defer segment.destroy();
+    var sender = try Sender.open(segment, false);
+    var first = try Receiver.open(segment, false);
+    var second = try Receiver.open(segment, false);
+    for (0..4) |value| try put(segment, &sender, value);
+    try testing.expectEqual(1, second.poll(1).window);
+    _ = second.close(.can_ring);
+    try testing.expectEqual(1, first.poll(1).window);
+    var third = try Receiver.open(segment, false);
+    try testing.expectError(error.TooManyReceivers, Receiver.open(segment, false));
+    // What was taken over is still gated: neither a newcomer nor its release frees it.
+    try testing.expectEqual(1, third.poll(1).window);
+    _ = third.release(1, 1);
+    try testing.expect(sender.producer.reserve(1) == .full);
+    _ = first.release(1, 1);
+    try testing.expectEqual(.{ 2, 0 }, .{ sender.producer.reserve(1).slots, segment.control().redelivered.raw });
+    // Left over by both, taken over by both newcomers, whose own lines are the ones it stands in.
+    for ([_]*Receiver{ &first, &third }) |receiver| try testing.expectEqual(1, receiver.poll(1).window);
+    _ = segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
+    for ([_]*Receiver{ &first, &third }) |receiver| _ = receiver.close(.cannot_ring);
+    for ([_]*Receiver{ &first, &third }) |receiver| receiver.* = try Receiver.open(segment, false);
+    try testing.expectError(error.TooManyReceivers, Receiver.open(segment, false));
+    for ([_]*Receiver{ &first, &third }) |receiver| try testing.expectEqual(1, receiver.poll(1).window);
+    try testing.expectEqual(2, segment.control().redelivered.raw);
+}
+
+test "a receiver that is woken for a message and finds what another left has the next one woken" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .spmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .receivers_max = 4,
+    }), 0);
+    defer segment.destroy();
+    var sender = try Sender.open(segment, false);
+    var receivers: [4]Receiver = undefined;
+    for (&receivers) |*receiver| receiver.* = try Receiver.open(segment, false);
+    for ([_]usize{ 0, 1 }) |mortal| {
+        try put(segment, &sender, mortal);
+        try testing.expectEqual(1, receivers[mortal].poll(1).window);
+    }
+    for ([_]usize{ 2, 3 }) |sleeper| {
+        try testing.expect(receivers[sleeper].poll(1) == .empty);
+        try testing.expect(receivers[sleeper].arm(.bell));
+    }
+    const bells = try commitOne(&sender);
+    // Whoever dies can ring nobody.
+    for ([_]usize{ 0, 1 }) |mortal| _ = receivers[mortal].close(.cannot_ring);
+    const woken: usize = bells.receiver_index;
+    const other = 5 - woken;
+    try testing.expectEqual(1, receivers[woken].poll(1).window);
+    // The message is there, and another claim.
+    const passed_on = receivers[woken].window().bells;
+    try testing.expect(passed_on.receiver and passed_on.receiver_index == other);
+    for (0..2) |_| {
+        try testing.expectEqual(1, receivers[other].poll(1).window);
+        _ = receivers[other].release(1, 1);
+    }
+    try testing.expect(receivers[other].poll(1) == .empty);
+    try testing.expectEqual(2, segment.control().redelivered.raw);
+}
+
+test "a trickle of messages goes to the receivers that sleep in turn" {
+    for ([_]Kind{ .spmc, .mpmc }) |kind| {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 4,
+            .receivers_max = 64,
+        }), 0);
+        defer segment.destroy();
+        var sender = try Sender.open(segment, false);
+        var receivers: [3]Receiver = undefined;
+        for (&receivers) |*receiver| {
+            receiver.* = try Receiver.open(segment, false);
+            try testing.expect(receiver.arm(.bell));
+        }
+        for (0..200) |message| {
+            const woken = (try commitOne(&sender)).receiver_index;
+            try testing.expectEqual(message % 3, woken);
+            const receiver = &receivers[woken];
+            try testing.expectEqual(1, receiver.poll(1).window);
+            _ = receiver.release(1, 1);
+            try testing.expect(receiver.poll(1) == .empty);
+            try testing.expect(receiver.arm(.bell));
+        }
+    }
+}
+
 fn commitOne(sender: *Sender) !channel_module.Bells {
     try testing.expect(sender.producer.reserve(1) == .slots);
     return sender.commit(1, 1).bells;

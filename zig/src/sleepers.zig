@@ -18,18 +18,20 @@ fn bitOf(receiver: u32) u64 {
     return @as(u64, 1) << @intCast(receiver);
 }
 
-/// Wakes one receiver that sleeps, the one after `hint` in rotation, so that rings have favourites
-/// and none of the receivers is left out.
-pub fn wakeOne(segment: Segment, hint: u32) Bells {
+/// Wakes one receiver that sleeps, in rotation: a trickle of messages goes round. The one that slept
+/// last would have the warmer caches, but then it would get every message and the others none.
+pub fn wakeOne(segment: Segment) Bells {
     const control = segment.control();
-    const start: u6 = @intCast(hint % segment.geometry.receivers_max);
     while (true) {
         // SC: the waker's look; its partner is the fetchOr in Sleeper.arm().
         const asleep = control.sleepers.load(.seq_cst);
         if (asleep == 0) return .{};
+        const start: u6 = @truncate(control.wake_cursor.load(.monotonic));
         const rotated = std.math.rotr(u64, asleep, start);
         const receiver: u32 = (@as(u32, @ctz(rotated)) + start) % 64;
         if (control.sleepers.fetchAnd(~bitOf(receiver), .seq_cst) & bitOf(receiver) == 0) continue;
+        // Of wakers that meet here any may be the last: where the next search begins is no promise.
+        control.wake_cursor.store(receiver + 1, .monotonic);
         if (receiver >= segment.geometry.receivers_max) continue;
         switch (channel.deliver(segment, receiver, segment.receiverLine(receiver).wait.take())) {
             .nobody => {}, // it gave up: the next one

@@ -62,7 +62,7 @@ pub const Receiver = struct {
         if (tail & ~ring_module.closed_bit != self.consumer.line.head.raw) return true;
         // Sealed and empty: a poll gives it back, if it has a tenant.
         return ring_module.isSealed(tail) and
-            self.consumer.producer_line.state.load(.seq_cst) == @intFromEnum(segment_module.RingState.claimed);
+            self.consumer.producer_line.isClaimed();
     }
 
     pub fn wait(self: *Receiver, strategy: wait_module.Strategy, timeout_ns: u64) bool {

@@ -51,8 +51,7 @@ pub const Ring = extern struct {
 };
 
 fn isClaimed(segment: Segment, ring: u32) bool {
-    const state = segment.producerLine(ring).state.load(.acquire);
-    return state == @intFromEnum(segment_module.RingState.claimed);
+    return segment.producerLine(ring).isClaimed();
 }
 
 fn ofRing(segment: Segment, ring: u32) Ring {
