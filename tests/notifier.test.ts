@@ -5,33 +5,19 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
-import { libraryPath, mpmc, mpsc, type Receiver, spmc, spsc, u32 } from "../mod.ts";
+import { mpmc, mpsc, type Receiver, spmc, spsc, u32 } from "../mod.ts";
 import { waitFor } from "../examples/event_notifier/wait.ts";
 import { endpointClosed, throws, within } from "./support/bounded.ts";
-import { compile, zigCompiler } from "./support/compiler.ts";
-import { openForeign, Workshop } from "./support/foreign.ts";
-import { supportFile } from "./support/runtime.ts";
+import { Workshop } from "./support/foreign.ts";
 
 const workshop = new Workshop();
 after(() => workshop[Symbol.dispose]());
 
 const kinds = { mpsc, spsc, spmc, mpmc };
 const level = workshop.compile("notifier_level.c", "program");
-const edge = compileZig("notifier_edge.zig");
-
-function compileZig(source: string): string {
-  const output = join(workshop.directory, "edge");
-  const library = dirname(libraryPath());
-  compile([zigCompiler()[0] ?? "zig"], [
-    ...["build-exe", supportFile(source), "-lc", "-OReleaseSafe", `-femit-bin=${output}`],
-    ...["-I", supportFile("../../zig/include"), "-L", library, "-lmillrace", "-rpath", library],
-    ...["--cache-dir", supportFile("../../zig/.zig-cache")],
-  ]);
-  return output;
-}
+const edge = workshop.compileZig("notifier_edge.zig");
 
 function numbersOf(program: string, kind: number): number[] {
   const run = spawnSync(program, [String(kind), "8000"], { encoding: "utf8", timeout: 60_000 });
@@ -187,65 +173,4 @@ test("arm() refuses while run() consumes, and on a closed receiver; closing lets
   sender.close();
   channel[Symbol.dispose]();
   assert.throws(() => readFileSync(`/proc/self/fdinfo/${eventFd.fd}`));
-});
-
-/** Arms an empty receiver: until somebody has looked, a ring may count as ready. */
-function armEmpty(receiver: Receiver<number, Uint32Array>): void {
-  while (!receiver.eventFd().arm()) assert.equal(receiver.tryReceive().state, "empty");
-}
-
-for (const open of [spmc, mpmc]) {
-  test(`receivers of ${open.name} that come and go use up no descriptors, and none gets the last one's wake-ups`, async () => {
-    const channel = open(u32, { capacity: 64, maxReceivers: 2 });
-    const sender = channel.sender();
-    using _stays = channel.receiver();
-    const fds = new Set<number>();
-    let descriptors = 0;
-    for (let round = 0; round < 40; round++) {
-      using receiver = channel.receiver();
-      const eventFd = receiver.eventFd();
-      fds.add(eventFd.fd);
-      assert.equal(
-        writesOf(eventFd.fd),
-        0,
-        "what the last receiver's end has written is not there",
-      );
-      armEmpty(receiver);
-      sender.trySend(round);
-      assert.equal(await within(waitFor(eventFd.fd), "the write"), 1);
-      assert.deepEqual(receiver.tryReceive(), { state: "ok", value: round });
-      if (round === 5) descriptors = readdirSync("/proc/self/fd").length;
-    }
-    assert.equal(fds.size, 1);
-    assert.ok(readdirSync("/proc/self/fd").length <= descriptors);
-    sender.close();
-    channel[Symbol.dispose]();
-  });
-}
-
-test("an eventfd that the program has closed itself is nobody's any more: its number is left alone", async () => {
-  const libc = openForeign("libc.so.6", {
-    dup: { parameters: ["u32"], result: "i32" },
-    close: { parameters: ["u32"], result: "i32" },
-  });
-  const channel = mpmc(u32, { capacity: 64, maxReceivers: 2 });
-  const sender = channel.sender();
-  const stays = channel.receiver();
-  const first = channel.receiver();
-  const { fd } = first.eventFd();
-  assert.equal(libc.close(fd), 0); // it must not
-  const stranger = libc.dup(0); // gets the number, most likely
-  assert.equal(first.eventFd().arm(), true);
-  sender.trySend(1); // is written nowhere else
-  assert.equal(first.tryReceive().state, "ok");
-  first.close();
-  const second = channel.receiver();
-  const eventFd = second.eventFd();
-  assert.notEqual(eventFd.fd, stranger);
-  armEmpty(second);
-  sender.trySend(2);
-  assert.equal(await within(waitFor(eventFd.fd), "the write"), 1);
-  for (const end of [second, stays, sender]) end.close();
-  channel[Symbol.dispose]();
-  assert.equal(libc.close(stranger), 0, "it is still open");
 });

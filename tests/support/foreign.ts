@@ -64,6 +64,18 @@ export class Workshop implements Disposable {
     return output;
   }
 
+  /** Compiles a Zig program that uses the C header. Gives the path. */
+  compileZig(source: string): string {
+    const output = join(this.directory, basename(source, ".zig"));
+    const library = dirname(libraryPath());
+    compile([zigCompiler()[0] ?? "zig"], [
+      ...["build-exe", supportFile(source), "-lc", "-OReleaseSafe", `-femit-bin=${output}`],
+      ...["-I", supportFile("../../zig/include"), "-L", library, "-lmillrace", "-rpath", library],
+      ...["--cache-dir", join(this.directory, "cache")],
+    ]);
+    return output;
+  }
+
   [Symbol.dispose](): void {
     rmSync(this.directory, { recursive: true });
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -24,6 +24,30 @@ export function supportFile(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
+/** A runtime. */
+export type Runtime = "deno" | "bun";
+
+/** Where the other runtime is: on PATH, else in node_modules, whose install script may not have run. */
+function otherRuntime(name: Runtime): string {
+  const architecture = process.arch === "arm64" ? "aarch64" : process.arch;
+  const packages = name === "deno"
+    ? ["deno/deno", `@deno/linux-${process.arch}-glibc/deno`]
+    : ["bun/bin/bun.exe", `@oven/bun-linux-${architecture}/bin/bun`];
+  const paths = packages.map((path) => supportFile(`../../node_modules/${path}`));
+  const found = [name, ...paths].find((path) => spawnSync(path, ["--version"]).status === 0);
+  if (found === undefined) throw new Error(`there is no ${name} on PATH or in node_modules`);
+  return found;
+}
+
+const executables = new Map<Runtime, string>([[runtime, process.execPath]]);
+
+/** The executable of a runtime. */
+export function executableOf(name: Runtime): string {
+  const path = executables.get(name) ?? otherRuntime(name);
+  executables.set(name, path);
+  return path;
+}
+
 /** How a child process is started. */
 export interface ChildOptions {
   readonly environment?: Record<string, string>;
@@ -31,6 +55,10 @@ export interface ChildOptions {
   readonly limitMs?: number;
   /** Flags of Deno. */
   readonly permissions?: readonly string[];
+  /** Another runtime than this one. */
+  readonly runtime?: Runtime;
+  /** Whether it has a standard input, that stays open until `end()`. */
+  readonly hasInput?: boolean;
 }
 
 /** Runs a script of this directory in a child process of the same runtime, and waits for its end. */
@@ -44,25 +72,42 @@ export function runChild(
 
 /** A child process that runs. */
 export interface Child {
+  readonly pid: number | undefined;
   /** Sends it a signal, unless it has ended. */
-  kill(signal: "SIGINT" | "SIGTERM"): void;
+  kill(signal: "SIGCONT" | "SIGINT" | "SIGKILL" | "SIGSTOP" | "SIGTERM"): void;
   /** Resolves when `text` has been on its standard output, or it has ended. */
   said(text: string): Promise<void>;
+  /** What has been on its standard output. */
+  output(): string;
+  /** Ends its standard input. */
+  end(): void;
   readonly ended: Promise<ChildResult>;
 }
 
-/** Starts a script of this directory in a child process of the same runtime. */
+/** Starts a script of this directory in a child process, of the same runtime unless told. */
 export function startChild(
   script: string,
   parameters: readonly string[] = [],
-  { environment = {}, limitMs = 30_000, permissions = ["-A"] }: ChildOptions = {},
+  options: ChildOptions = {},
 ): Child {
-  const command = runtime === "deno"
-    ? ["run", "--no-check", "--no-prompt", ...permissions]
-    : ["run"];
-  const child = spawn(process.execPath, [...command, supportFile(script), ...parameters], {
+  const { permissions = ["-A"], runtime: name = runtime } = options;
+  const command = name === "deno" ? ["run", "--no-check", "--no-prompt", ...permissions] : ["run"];
+  return startProgram(
+    executableOf(name),
+    [...command, supportFile(script), ...parameters],
+    options,
+  );
+}
+
+/** Starts a program in a child process. */
+export function startProgram(
+  program: string,
+  parameters: readonly string[],
+  { environment = {}, limitMs = 30_000, hasInput = false }: ChildOptions = {},
+): Child {
+  const child = spawn(program, parameters, {
     env: { ...process.env, ...environment, NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
   });
   const { promise: ended, resolve, reject } = Promise.withResolvers<ChildResult>();
   let stdout = "";
@@ -73,6 +118,9 @@ export function startChild(
     onStdout();
   });
   child.stderr.on("data", (chunk) => stderr += chunk);
+  // One that has ended does not read it.
+  child.stdin.on("error", () => {});
+  if (!hasInput) child.stdin.end();
   const limit = setTimeout(() => child.kill("SIGKILL"), limitMs);
   child.on("error", reject);
   let hasEnded = false;
@@ -82,6 +130,7 @@ export function startChild(
     resolve({ code, signal, stdout, stderr });
   });
   return {
+    pid: child.pid,
     ended,
     // Not child.kill(): after that Deno's tells the signal as the end, whatever the end was.
     kill(signal) {
@@ -94,5 +143,7 @@ export function startChild(
       });
       await Promise.race([said, ended]);
     },
+    output: () => stdout,
+    end: () => void child.stdin.end(),
   };
 }
