@@ -27,9 +27,11 @@ export { custom, type CustomCodec } from "./src/custom.ts";
 export {
   ChannelClosedError,
   CorruptSegmentError,
+  HugePagesError,
   LayoutError,
   LibraryError,
   MillraceError,
+  NumaError,
   OutOfMemoryError,
   ReceiverTakenError,
   SlabError,
@@ -44,6 +46,21 @@ export type { Layout, LayoutSpec, ScalarName, ValueOf } from "./src/layout.ts";
 export { mpmc } from "./src/mpmc.ts";
 export { mpsc } from "./src/mpsc.ts";
 export { libraryPath } from "./src/native.ts";
+export {
+  currentCpu,
+  currentNode,
+  numa,
+  type NumaInformation,
+  type NumaMode,
+  type NumaNode,
+  type NumaTopology,
+  type PinOptions,
+  pinThread,
+  type PlaceOptions,
+  type TopologyOptions,
+  unpin,
+} from "./src/numa.ts";
+export type { Placement, RegionPlacement, RingPlacement } from "./src/placement.ts";
 export {
   Pool,
   pool,

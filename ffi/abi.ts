@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 5;
+export const abiVersion = 6;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -57,18 +57,20 @@ export const symbols = {
     ],
     result: "i32",
   },
-  millrace_endpoint_open: {
+  millrace_endpoint_open_at: {
     parameters: [
       "buffer", // const millrace_ticket *ticket
       "u32", // uint32_t role
+      "buffer", // const millrace_place *place
       "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
   },
-  millrace_endpoint_open_on: {
+  millrace_endpoint_open_on_at: {
     parameters: [
       "u32", // uint32_t channel
       "u32", // uint32_t role
+      "buffer", // const millrace_place *place
       "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
@@ -128,6 +130,14 @@ export const symbols = {
     parameters: [
       "u32", // uint32_t endpoint
       "buffer", // millrace_latency *latency
+    ],
+    result: "i32",
+  },
+  millrace_endpoint_placement: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "u32", // uint32_t ring
+      "buffer", // millrace_placement *placement
     ],
     result: "i32",
   },
@@ -217,6 +227,24 @@ export const symbols = {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",
   },
+  millrace_numa_topology: {
+    parameters: [
+      "buffer", // const char *root
+      "buffer", // millrace_topology *topology
+    ],
+    result: "i32",
+  },
+  millrace_thread_pin_cpu: {
+    parameters: ["u32"], // uint32_t cpu
+    result: "i32",
+  },
+  millrace_thread_pin_node: {
+    parameters: ["u32"], // uint32_t node
+    result: "i32",
+  },
+  millrace_thread_unpin: { parameters: [], result: "i32" },
+  millrace_thread_cpu: { parameters: [], result: "i32" },
+  millrace_thread_node: { parameters: [], result: "i32" },
   millrace_ringers_alive: { parameters: [], result: "u32" },
   millrace_ringer_create: { parameters: [], result: "i32" },
   millrace_ringer_register: {
@@ -355,6 +383,22 @@ export const symbols = {
 
 /** What the library exports for native code alone: this module does not open it. */
 export const nativeSymbols = {
+  millrace_endpoint_open: {
+    parameters: [
+      "buffer", // const millrace_ticket *ticket
+      "u32", // uint32_t role
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
+  millrace_endpoint_open_on: {
+    parameters: [
+      "u32", // uint32_t channel
+      "u32", // uint32_t role
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
   millrace_send: {
     parameters: [
       "u32", // uint32_t sender
@@ -452,6 +496,14 @@ export const Status = {
   slabForeign: -21,
   slabNotOwned: -22,
   poolEmpty: -23,
+  noSuchNode: -30,
+  nodeNotAllowed: -31,
+  nodeOutOfMemory: -32,
+  numaRefused: -33,
+  numaUnsupported: -34,
+  noSuchCpu: -35,
+  cpuNotAllowed: -36,
+  hugePagesUnavailable: -37,
 } as const;
 
 /**
@@ -472,9 +524,23 @@ export const Kind = { mpsc: 0, spsc: 1, spmc: 2, mpmc: 3 } as const;
 /** `millrace_role`. */
 export const Role = { sender: 0, receiver: 1, pool: 2 } as const;
 
+/** `millrace_numa`. */
+export const Numa = { off: 0, prefer: 1, require: 2 } as const;
+
+/** `millrace_huge_pages`. */
+export const HugePages = { system: 0, off: 1, try: 2, require: 3 } as const;
+
+/** Stands for the node of the calling thread: `MILLRACE_NODE_LOCAL`. */
+export const nodeLocal = 2 ** 32 - 1;
+/** Stands for the pages that receivers write: `MILLRACE_RING_SHARED`. */
+export const ringShared = 2 ** 32 - 1;
+
 /** Sizes, in bytes, of the structs that cross the boundary. */
 export const StructBytes = {
-  channelOptions: 32,
+  channelOptions: 48,
+  topology: 71688,
+  topologyNode: 1112,
+  placement: 1064,
   ticket: 32,
   endpointInfo: 32,
   statistics: 184,
@@ -493,6 +559,8 @@ export const Limits = {
   receivers: 64,
   ringBytes: 2 ** 32,
   reasonBytes: 1024,
+  nodesTold: 64,
+  cpus: 8192,
   slabs: 2 ** 20,
   slabBytes: 2 ** 30,
 } as const;

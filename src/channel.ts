@@ -4,13 +4,15 @@
  * @module
  */
 
-import { Bells as bit, Kind, Limits, Role, StructBytes } from "../ffi/abi.ts";
+import { Bells as bit, HugePages, Kind, Limits, Role, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
 import { buildOn, Endpoint } from "./endpoint.ts";
 import { ChannelClosedError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { check, native } from "./native.ts";
+import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
+import { type Placement, readPlacement } from "./placement.ts";
 import { encodeReason } from "./reason.ts";
 import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
@@ -38,6 +40,30 @@ export interface ChannelOptions {
    * memory a slot; nothing when it is off.
    */
   readonly latency?: boolean;
+  /**
+   * Whether the memory lies in a memfd, which other processes can map, instead of memory of this
+   * process alone; false unless given.
+   */
+  readonly shared?: boolean;
+  /**
+   * Whether memory is placed on NUMA nodes, for every sender and receiver that does not say otherwise:
+   * each ring on the node of its sender, what receivers write on theirs. Without it, those are placed
+   * that ask for it.
+   */
+  readonly numa?: NumaMode;
+  /**
+   * The NUMA node the control block and what receivers write lie on from the start: a number, or
+   * `"local"` for this thread's. A receiver opened with a `node` of its own moves them there. `numa` is
+   * `"prefer"` for it unless given.
+   */
+  readonly node?: "local" | number;
+  /**
+   * Whether rings lie in transparent huge pages. `"try"`: if the system gives them; `"require"`: a
+   * sender whose ring does not get them is refused, with `HugePagesError`; `"off"`: never. As the
+   * system does with any memory unless given. Rings of less than 2 MiB have no use for one, and cannot
+   * require them.
+   */
+  readonly hugePages?: "try" | "require" | "off";
   /** Where the counters of the rings start, for tests of their wrap; 0 unless given. */
   readonly initialSequence?: number;
 }
@@ -102,6 +128,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   readonly #pollBudget: PollBudget;
   readonly #claim: number;
   readonly #isRecords: boolean;
+  /** What was said about nodes. */
+  readonly #place: { readonly numa?: NumaMode; readonly node?: "local" | number };
   readonly #drainWaiter: Waiter;
   #drainPending: { resolve: () => void }[] = [];
   /** What `closed` says after disposal. */
@@ -135,6 +163,10 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       pollBudget = "adaptive",
       initialSequence = 0,
       latency = false,
+      shared = false,
+      numa,
+      node,
+      hugePages,
     } = checkObject(options);
     const capacity = slotsOf(options.capacity, this.#isRecords, slotBytes);
     checkInteger("maxSenders", maxSenders, 1, hasMany(kind, "senders") ? Limits.senders : 1);
@@ -151,6 +183,14 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
         `Cannot create a channel: latency must be a boolean, received ${describe(latency)}`,
       );
     }
+    if (typeof shared !== "boolean") {
+      throw new TypeError(
+        `Cannot create a channel: shared must be a boolean, received ${describe(shared)}`,
+      );
+    }
+    checkHugePages(hugePages, capacity * slotBytes);
+    const place = checkPlace("create a channel", { numa, node });
+    this.#place = { ...(numa && { numa }), ...(node === undefined ? {} : { node }) };
     this.#layout = layout;
     this.#wait = checkStrategy(wait);
     this.#pollBudget = checkPollBudget(pollBudget);
@@ -166,6 +206,10 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
           this.#isRecords ? 1 : 0,
           initialSequence,
           latency ? 1 : 0,
+          shared ? 1 : 0,
+          HugePages[hugePages ?? "system"],
+          // Without a node the first receiver says where.
+          ...encodePlace(node === undefined ? { numa: "off", node: "local" } : place),
         ]),
       ),
       `create a channel of ${maxSenders} rings of ${capacity} slots of ${slotBytes} bytes`,
@@ -283,23 +327,38 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /**
    * Opens a sender in this thread.
    *
+   * @param options The NUMA node the sender's ring is to lie on.
    * @throws {TooManyError} If `maxSenders` are open.
    * @throws {ChannelClosedError} If the channel is closed.
+   * @throws {NumaError} If `numa` is `"require"` and the ring cannot lie on the node.
+   * @throws {HugePagesError} If the channel requires huge pages and there are none.
    */
-  sender(): Sender<Value, Batch> {
+  sender(options?: PlaceOptions): Sender<Value, Batch> {
     const { handle, bells } = this.#checkOpen("open a sender");
     this.#isShared = true;
-    return openSenderOn(handle, bells, this.#layout, this.#wait, this.#pollBudget, this.#pool);
+    return openSenderOn(
+      handle,
+      bells,
+      this.#layout,
+      this.#wait,
+      this.#pollBudget,
+      this.#pool,
+      options,
+      this.#place.numa,
+    );
   }
 
   /**
    * Opens the receiver in this thread; of a kind with many receivers, one more.
    *
+   * @param options The NUMA node that what receivers write is to lie on, with the control block.
+   *   Receivers that share a channel share these pages: the first that asks decides.
    * @throws {ReceiverTakenError} If the channel has, or had, its receiver.
    * @throws {TooManyError} If `maxReceivers` are open.
    * @throws {ChannelClosedError} If the channel was closed because its last receiver had gone.
+   * @throws {NumaError} If `numa` is `"require"` and the memory cannot lie on the node.
    */
-  receiver(): Receiver<Value, Batch> {
+  receiver(options?: PlaceOptions): Receiver<Value, Batch> {
     const { handle, bells } = this.#checkOpen("open the receiver");
     this.#isShared = true;
     return openReceiverOn(
@@ -310,6 +369,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       this.#pollBudget,
       this.#claim,
       this.#pool,
+      options,
+      this.#place,
     );
   }
 
@@ -387,6 +448,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       wait: this.#wait,
       pollBudget: this.#pollBudget,
       claim: this.#claim,
+      ...this.#place,
       ...(this.#pool === undefined ? {} : { pool: this.#pool }),
     };
   }
@@ -476,6 +538,30 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     return readStatistics(this.#checkOpen("read the statistics of a channel"));
   }
 
+  /**
+   * Where the memory of the channel lies, by the kernel's own account: of every ring that has a sender,
+   * and of what receivers write.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { currentNode, mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * const sender = channel.sender({ node: "local" });
+   * sender.trySend(1);
+   * for (const { ring, wanted, nodes, refusal } of channel.placement().rings) {
+   *   console.log(`ring ${ring}: wanted on node ${wanted}, is on`, nodes, refusal ?? "");
+   * }
+   * assert(Number.isInteger(currentNode()));
+   * ```
+   *
+   * @throws {ChannelClosedError} If the channel was disposed of.
+   */
+  placement(): Placement {
+    return readPlacement(this.#checkOpen("tell the placement of a channel"));
+  }
+
   #checkOpen(action: string): Endpoint {
     if (!this.#isDisposed) return this.#endpoint;
     throw new ChannelClosedError(
@@ -532,6 +618,23 @@ function checkInteger(name: string, value: unknown, least: number, greatest: num
   throw new RangeError(
     `Cannot create a channel: ${name} must be an integer from ${least} to ${greatest}, ` +
       `received ${describe(value)}`,
+  );
+}
+
+const hugePageBytes = 2 ** 21;
+
+function checkHugePages(hugePages: unknown, ringBytes: number): void {
+  if (hugePages === undefined || hugePages === "try" || hugePages === "off") return;
+  if (hugePages !== "require") {
+    throw new TypeError(
+      `Cannot create a channel: hugePages must be "try", "require" or "off", received ${
+        describe(hugePages)
+      }`,
+    );
+  }
+  if (ringBytes >= hugePageBytes) return;
+  throw new RangeError(
+    `Cannot create a channel: a ring of ${ringBytes} bytes cannot lie in huge pages of ${hugePageBytes}`,
   );
 }
 

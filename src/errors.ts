@@ -125,3 +125,32 @@ export class SlabError extends MillraceError {
   /** The name of the class. */
   override name = "SlabError";
 }
+
+/**
+ * Memory could not be had on a NUMA node, or a thread not pinned. `code` says why: `"NO_SUCH_NODE"`,
+ * `"NODE_NOT_ALLOWED"` (the process's cpuset leaves it out, or it has no CPU this process may use),
+ * `"NODE_OUT_OF_MEMORY"`, `"NUMA_REFUSED"` (the kernel forbids the call, as the seccomp filters of
+ * containers have it do), `"NUMA_UNSUPPORTED"` (the kernel knows no nodes), `"NO_SUCH_CPU"`,
+ * `"CPU_NOT_ALLOWED"`.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { NumaError, pinThread } from "millrace";
+ *
+ * assert.throws(() => pinThread({ cpu: 8191 }), NumaError);
+ * ```
+ */
+export class NumaError extends MillraceError {
+  /** The name of the class. */
+  override name = "NumaError";
+}
+
+/**
+ * A ring was to lie in huge pages, by `hugePages: "require"`, and there are none to be had
+ * (`"HUGE_PAGES_UNAVAILABLE"`).
+ */
+export class HugePagesError extends MillraceError {
+  /** The name of the class. */
+  override name = "HugePagesError";
+}

@@ -9,7 +9,9 @@ import { loadLibrary } from "../ffi/load.ts";
 import {
   ChannelClosedError,
   CorruptSegmentError,
+  HugePagesError,
   MillraceError,
+  NumaError,
   OutOfMemoryError,
   ReceiverTakenError,
   SlabError,
@@ -94,6 +96,34 @@ export function errorOf(status: number, action: string): Error {
       return new CorruptSegmentError(
         "CORRUPT_SEGMENT",
         cannot + "the shared memory holds an impossible counter or record",
+      );
+    case Status.noSuchNode:
+      return new NumaError("NO_SUCH_NODE", cannot + "this machine has no such NUMA node");
+    case Status.nodeNotAllowed:
+      return new NumaError(
+        "NODE_NOT_ALLOWED",
+        cannot + "the cpuset of this process leaves the NUMA node out",
+      );
+    case Status.nodeOutOfMemory:
+      return new NumaError("NODE_OUT_OF_MEMORY", cannot + "the NUMA node has no memory for it");
+    case Status.numaRefused:
+      return new NumaError(
+        "NUMA_REFUSED",
+        cannot + "the kernel forbids it, as the seccomp filter of a container does",
+      );
+    case Status.numaUnsupported:
+      return new NumaError("NUMA_UNSUPPORTED", cannot + "this kernel knows no NUMA nodes");
+    case Status.noSuchCpu:
+      return new NumaError("NO_SUCH_CPU", cannot + "this machine has no such CPU");
+    case Status.cpuNotAllowed:
+      return new NumaError(
+        "CPU_NOT_ALLOWED",
+        cannot + "the affinity or the cpuset of this process leaves the CPU out",
+      );
+    case Status.hugePagesUnavailable:
+      return new HugePagesError(
+        "HUGE_PAGES_UNAVAILABLE",
+        cannot + "the system has no huge pages for its ring",
       );
     default:
       return new MillraceError("INTERNAL", cannot + `the native library answered ${status}`);

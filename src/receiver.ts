@@ -13,6 +13,7 @@ import { ChannelClosedError, TicketError } from "./errors.ts";
 import { type EventFd, makeEventFd } from "./event_fd.ts";
 import { check } from "./native.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
+import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
 import { checkCount } from "./producer.ts";
 import { readReason } from "./reason.ts";
@@ -174,11 +175,17 @@ export class Receiver<Value, Batch = Value[]>
    *   or its channel is gone.
    * @throws {LayoutError} If its custom layout is not registered in this thread.
    * @throws {ReceiverTakenError} If the channel has, or had, a receiver.
+   * @throws {NumaError} If `numa` is `"require"` and the memory cannot lie on the node. The ticket
+   *   stays good.
+   * @param options The NUMA node that what receivers write is to lie on, with the control block of the
+   *   channel. Receivers that share a channel share these pages: the first that asks decides.
    */
   static open<Value, Batch = Value[]>(
     ticket: ReceiverTicket<Value, Batch>,
+    options?: PlaceOptions,
   ): Receiver<Value, Batch> {
     const checked = checkTicket(ticket, "receiver");
+    const place = encodePlace(checkReceiverPlace(options, checked));
     // Before the right is used up: the layout may still have to be registered.
     const layout = layoutOfTicket<Value, Batch>(checked);
     const codec = codecOf(layout);
@@ -186,7 +193,8 @@ export class Receiver<Value, Batch = Value[]>
     const info = openInfo(
       "open a receiver",
       bells,
-      (symbols, info) => symbols.millrace_endpoint_open(checked.right, Role.receiver, info),
+      (symbols, info) =>
+        symbols.millrace_endpoint_open_at(checked.right, Role.receiver, place, info),
     );
     const endpoint = new Endpoint(info, bells);
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
@@ -827,6 +835,17 @@ export type Readable<Value, Batch> = Batch extends Value[]
 const resolvedTrue: Promise<boolean> = Promise.resolve(true);
 const resolvedFalse: Promise<boolean> = Promise.resolve(false);
 
+/** Where a receiver opens; one that does not say leaves what the channel's `node` says as it is. */
+function checkReceiverPlace(
+  options: PlaceOptions | undefined,
+  channel: { readonly numa?: NumaMode; readonly node?: "local" | number },
+): ReturnType<typeof checkPlace> {
+  const place = checkPlace("open a receiver", options, channel.numa);
+  const isLeft = channel.node !== undefined && options?.node === undefined &&
+    options?.numa === undefined;
+  return isLeft ? { node: "local", numa: "off" } : place;
+}
+
 /** Opens the receiver on a channel this thread holds. */
 export function openReceiverOn<Value, Batch>(
   channel: number,
@@ -836,11 +855,14 @@ export function openReceiverOn<Value, Batch>(
   pollBudget: PollBudget,
   claim: number,
   pool: PoolLink | undefined,
+  options: PlaceOptions | undefined,
+  place: { readonly numa?: NumaMode; readonly node?: "local" | number },
 ): Receiver<Value, Batch> {
+  const wanted = encodePlace(checkReceiverPlace(options, place));
   const info = openInfo(
     "open the receiver",
     bells,
-    (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.receiver, info),
+    (symbols, info) => symbols.millrace_endpoint_open_on_at(channel, Role.receiver, wanted, info),
   );
   return Receiver[makeReceiver](new Endpoint(info, bells), layout, wait, pollBudget, claim, pool);
 }

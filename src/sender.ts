@@ -17,6 +17,7 @@ import {
   producerOf,
   type RecordProducer,
 } from "./producer.ts";
+import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
 import type { SlabPort } from "./slab.ts";
@@ -122,9 +123,18 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @throws {LayoutError} If its custom layout is not registered in this thread.
    * @throws {TooManyError} If `maxSenders` are open.
    * @throws {ChannelClosedError} If the channel is closed.
+   * @throws {NumaError} If `numa` is `"require"` and the ring cannot lie on the node. The ticket stays
+   *   good.
+   * @throws {HugePagesError} If the channel requires huge pages and there are none. The ticket stays
+   *   good.
+   * @param options The NUMA node the sender's ring is to lie on.
    */
-  static open<Value, Batch = Value[]>(ticket: SenderTicket<Value, Batch>): Sender<Value, Batch> {
+  static open<Value, Batch = Value[]>(
+    ticket: SenderTicket<Value, Batch>,
+    options?: PlaceOptions,
+  ): Sender<Value, Batch> {
     const checked = checkTicket(ticket, "sender");
+    const place = encodePlace(checkPlace("open a sender", options, checked.numa));
     // Before the right is used up: the layout may still have to be registered.
     const layout = layoutOfTicket<Value, Batch>(checked);
     const codec = codecOf(layout);
@@ -132,7 +142,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const info = openInfo(
       "open a sender",
       bells,
-      (symbols, info) => symbols.millrace_endpoint_open(checked.right, Role.sender, info),
+      (symbols, info) => symbols.millrace_endpoint_open_at(checked.right, Role.sender, place, info),
     );
     const endpoint = new Endpoint(info, bells);
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
@@ -601,11 +611,14 @@ export function openSenderOn<Value, Batch>(
   wait: WaitStrategy,
   pollBudget: PollBudget,
   pool: PoolLink | undefined,
+  options: PlaceOptions | undefined,
+  numa: NumaMode | undefined,
 ): Sender<Value, Batch> {
+  const place = encodePlace(checkPlace("open a sender", options, numa));
   const info = openInfo(
     "open a sender",
     bells,
-    (symbols, info) => symbols.millrace_endpoint_open_on(channel, Role.sender, info),
+    (symbols, info) => symbols.millrace_endpoint_open_on_at(channel, Role.sender, place, info),
   );
   return Sender[makeSender](new Endpoint(info, bells), layout, wait, pollBudget, pool);
 }

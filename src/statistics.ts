@@ -143,7 +143,7 @@ export function readStatistics(endpoint: Endpoint): Statistics {
   const words = readWords(endpoint);
   return {
     ...countersOf(words),
-    rings: readRings(endpoint, words[22] as number),
+    rings: readRings(endpoint, words[22]),
     latency: readLatency(endpoint),
   };
 }
@@ -213,7 +213,11 @@ function countersOf(words: readonly number[]): Counters {
 
 const ringWords = StructBytes.ringStatistics / 8;
 
-function readRings(endpoint: Endpoint, ringsMax: number): RingStatistics[] {
+/** Reads the counters of the rings that have a sender. */
+export function readRings(
+  endpoint: Endpoint,
+  ringsMax: number = readWords(endpoint)[22] ?? 0,
+): RingStatistics[] {
   // Never of no length: Bun gives those no address.
   const words = new BigUint64Array(Math.max(1, ringsMax) * ringWords);
   const count = check(

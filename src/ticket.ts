@@ -9,6 +9,7 @@ import { Bells } from "./bells.ts";
 import { LayoutError, TicketError } from "./errors.ts";
 import { describe, type Layout, type LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
+import { checkPlace, type NumaMode } from "./numa.ts";
 import { isPoolLink, type PoolLink } from "./pool.ts";
 import { checkCount } from "./producer.ts";
 import { checkPollBudget, type PollBudget } from "./waiter.ts";
@@ -32,6 +33,10 @@ export interface Ticket {
   readonly pool?: PoolLink;
   /** How many messages a receiver claims at once. */
   readonly claim: number;
+  /** The channel's `numa`, if it was given. */
+  readonly numa?: NumaMode;
+  /** The node of the channel's `node`, which receivers keep to unless told otherwise. */
+  readonly node?: "local" | number;
 }
 
 /**
@@ -58,7 +63,7 @@ export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
 
 /** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
 export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
-  const { millrace, right, layout, bells, wait, pollBudget, claim, pool } =
+  const { millrace, right, layout, bells, wait, pollBudget, claim, pool, numa, node } =
     (ticket ?? {}) as Partial<
       Ticket
     >;
@@ -81,6 +86,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     checkStrategy(wait);
     checkPollBudget(pollBudget);
     checkCount("receive", "claim", claim, 1);
+    checkPlace(`open a ${kind}`, { numa, node });
     if (!(pool === undefined ? layout.kind !== "slab" : isPoolLink(pool))) {
       throw new TypeError(`expected the pool of the channel, received ${describe(pool)}`);
     }

@@ -8,8 +8,10 @@ import { fileURLToPath } from "node:url";
 import {
   abiVersion,
   Bells,
+  HugePages,
   Kind,
   nativeSymbols,
+  Numa,
   Role,
   Status,
   StructBytes,
@@ -82,6 +84,12 @@ test("the numbers of ffi/abi.ts are those of millrace.h", () => {
   for (const [name, value] of Object.entries(Kind)) {
     assert.equal(constants.get(`MILLRACE_${upper(name)}`), value, name);
   }
+  for (const [name, value] of Object.entries(Numa)) {
+    assert.equal(constants.get(`MILLRACE_NUMA_${upper(name)}`), value, name);
+  }
+  for (const [name, value] of Object.entries(HugePages)) {
+    assert.equal(constants.get(`MILLRACE_HUGE_PAGES_${upper(name)}`), value, name);
+  }
   for (const [name, value] of Object.entries(Bells)) {
     assert.equal(constants.get(`MILLRACE_BELL_${upper(name)}`), value, name);
   }
@@ -102,6 +110,9 @@ const structs = {
   millrace_ring_request: StructBytes.ringRequest,
   millrace_ring_statistics: StructBytes.ringStatistics,
   millrace_latency: StructBytes.latency,
+  millrace_topology: StructBytes.topology,
+  millrace_topology_node: StructBytes.topologyNode,
+  millrace_placement: StructBytes.placement,
 };
 
 const standards = [

@@ -871,10 +871,12 @@ for (const kind of workerKinds) {
     const { loadLibrary } = await import("../ffi/load.ts");
     const { Status } = await import("../ffi/abi.ts");
     const { symbols } = loadLibrary();
-    const channel = symbols.millrace_channel_create(new Uint32Array([0, 4, 8, 2, 1, 0, 0, 0]));
+    const channel = symbols.millrace_channel_create(
+      new Uint32Array([0, 4, 8, 2, 1, 0, 0, 0, 0, 0, 0, 0]),
+    );
     const info = new BigUint64Array(4);
-    const sender = symbols.millrace_endpoint_open_on(channel, 0, info);
-    const receiver = symbols.millrace_endpoint_open_on(channel, 1, info);
+    const sender = symbols.millrace_endpoint_open_on_at(channel, 0, new Uint32Array(2), info);
+    const receiver = symbols.millrace_endpoint_open_on_at(channel, 1, new Uint32Array(2), info);
     assert.ok(channel > 0 && sender > 0 && receiver > 0);
     await using worker = new TestWorker(kind);
     const buffer = { bytes: 128 };
@@ -883,7 +885,7 @@ for (const kind of workerKinds) {
       ["millrace_channel_dispose", [channel]],
       ["millrace_channel_arm_drain", [channel]],
       ["millrace_ticket_issue", [channel, 0, buffer]],
-      ["millrace_endpoint_open_on", [channel, 0, buffer]],
+      ["millrace_endpoint_open_on_at", [channel, 0, buffer, buffer]],
       ["millrace_endpoint_close", [sender]],
       ["millrace_endpoint_close", [receiver]],
       ["millrace_endpoint_quarantine", [sender]],

@@ -23,6 +23,20 @@ export type Foreign<Table extends Record<string, Signature>> = {
 // Only what is used of each runtime's interface, so that other type checkers need no types of it.
 interface DenoForeign {
   dlopen(path: string, symbols: unknown): { symbols: unknown };
+  UnsafePointer: { of(buffer: Uint8Array): object; value(pointer: object): bigint };
+}
+interface BunForeign {
+  dlopen(path: string, symbols: unknown): { symbols: unknown };
+  ptr(buffer: Uint8Array): number;
+}
+
+/** Where a buffer's bytes are. It must be kept for as long as that is used. */
+export function addressOf(buffer: Uint8Array): bigint {
+  if (runtime === "deno") {
+    const { UnsafePointer } = (globalThis as unknown as { Deno: DenoForeign }).Deno;
+    return UnsafePointer.value(UnsafePointer.of(buffer));
+  }
+  return BigInt((process.getBuiltinModule("bun:ffi") as unknown as BunForeign).ptr(buffer));
 }
 
 /** Opens a shared library. */
@@ -34,7 +48,7 @@ export function openForeign<Table extends Record<string, Signature>>(
     const deno = (globalThis as unknown as { Deno: DenoForeign }).Deno;
     return deno.dlopen(path, table).symbols as Foreign<Table>;
   }
-  const foreign = process.getBuiltinModule("bun:ffi") as unknown as DenoForeign;
+  const foreign = process.getBuiltinModule("bun:ffi") as unknown as BunForeign;
   const symbols = Object.fromEntries(
     Object.entries(table).map(([name, { parameters, result }]) => [
       name,

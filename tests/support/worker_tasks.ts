@@ -4,12 +4,19 @@
  * @module
  */
 
+import { readFileSync } from "node:fs";
 import {
+  currentCpu,
+  currentNode,
   custom,
+  type PinOptions,
+  pinThread,
+  type PlaceOptions,
   Receiver,
   type ReceiverTicket,
   Sender,
   type SenderTicket,
+  unpin,
   type WaitOptions,
   type WaitStrategy,
 } from "../../mod.ts";
@@ -129,16 +136,46 @@ async function receiveBy(how: Receiving, from: AnyReceiver): Promise<unknown[]> 
   }
 }
 
+/** Where a thread runs. */
+export interface Whereabouts {
+  readonly cpu: number;
+  readonly node: number;
+  /** The CPUs it may run on, as the kernel lists them. */
+  readonly affinity: string;
+}
+
+/** Where the calling thread runs. */
+export function whereabouts(): Whereabouts {
+  const status = readFileSync("/proc/thread-self/status", "utf8");
+  const affinity = /^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? "unknown";
+  return { cpu: currentCpu(), node: currentNode(), affinity };
+}
+
 /** The tasks, by name. */
 const tasks = {
   /** Opens a sender and keeps it. */
-  openSender(ticket: SenderTicket<unknown, unknown>): void {
-    sender = Sender.open(ticket);
+  openSender(ticket: SenderTicket<unknown, unknown>, options?: PlaceOptions): void {
+    sender = Sender.open(ticket, options);
   },
   /** Opens the receiver and keeps it. */
-  openReceiver(ticket: ReceiverTicket<unknown, ArrayLike<unknown>>): void {
-    receiver = Receiver.open(ticket);
+  openReceiver(
+    ticket: ReceiverTicket<unknown, ArrayLike<unknown>>,
+    options?: PlaceOptions,
+  ): void {
+    receiver = Receiver.open(ticket, options);
   },
+  /** Receives from the open receiver until the channel ends. */
+  async receiveRest(how: Receiving): Promise<unknown[]> {
+    if (receiver === undefined) throw new Error("no receiver is open in this Worker");
+    return await receiveBy(how, receiver);
+  },
+  /** Pins this Worker's thread, or undoes it; says where it is then. */
+  pin(options: PinOptions | undefined): Whereabouts {
+    if (options === undefined) unpin();
+    else pinThread(options);
+    return whereabouts();
+  },
+  whereabouts,
   /** Sends through the open sender. */
   send(how: Sending, values: readonly unknown[]): Promise<void> {
     return sendBy(how, values);
@@ -228,7 +265,12 @@ const tasks = {
   ): { answer: number; tookMs: number } {
     const { symbols } = native();
     const role = ticket.millrace === "sender" ? 0 : 1;
-    const handle = symbols.millrace_endpoint_open(ticket.right, role, new BigUint64Array(4));
+    const handle = symbols.millrace_endpoint_open_at(
+      ticket.right,
+      role,
+      new Uint32Array(2),
+      new BigUint64Array(4),
+    );
     if (handle < 0) throw new Error(`open answered ${handle}`);
     if (role === 0) {
       const slots = symbols.millrace_sender_reserve(handle, 1);

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 5
+#define MILLRACE_ABI_VERSION 6
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -42,7 +42,15 @@ typedef enum millrace_status {
     MILLRACE_SLAB_STALE = -20,     /* the slab was freed, sent or received since */
     MILLRACE_SLAB_FOREIGN = -21,   /* of another pool */
     MILLRACE_SLAB_NOT_OWNED = -22, /* another endpoint's, or in flight */
-    MILLRACE_POOL_EMPTY = -23
+    MILLRACE_POOL_EMPTY = -23,
+    MILLRACE_NO_SUCH_NODE = -30,
+    MILLRACE_NODE_NOT_ALLOWED = -31,   /* by the process's cpuset */
+    MILLRACE_NODE_OUT_OF_MEMORY = -32,
+    MILLRACE_NUMA_REFUSED = -33,       /* the kernel forbids the call, as containers have it do */
+    MILLRACE_NUMA_UNSUPPORTED = -34,   /* the kernel knows no nodes */
+    MILLRACE_NO_SUCH_CPU = -35,
+    MILLRACE_CPU_NOT_ALLOWED = -36,    /* by the process's affinity or cpuset */
+    MILLRACE_HUGE_PAGES_UNAVAILABLE = -37
 } millrace_status;
 
 /* How many may send and receive. The receivers of spmc and mpmc share the rings: each message goes to
@@ -81,6 +89,30 @@ typedef enum millrace_bells {
     MILLRACE_BELL_RECEIVER_SHIFT = 8
 } millrace_bells;
 
+/* Whether memory is placed on a node. */
+typedef enum millrace_numa {
+    MILLRACE_NUMA_OFF = 0,
+    MILLRACE_NUMA_PREFER = 1, /* as good as the machine allows */
+    MILLRACE_NUMA_REQUIRE = 2 /* every page is there, or the call is refused */
+} millrace_numa;
+
+/* Stands for the node the calling thread runs on. */
+#define MILLRACE_NODE_LOCAL UINT32_MAX
+
+/* Where memory shall lie. All zero: nowhere in particular. */
+typedef struct millrace_place {
+    uint32_t mode; /* a millrace_numa */
+    uint32_t node;
+} millrace_place;
+
+/* Whether rings lie in transparent huge pages. A ring of less than 2 MiB has no use for one. */
+typedef enum millrace_huge_pages {
+    MILLRACE_HUGE_PAGES_SYSTEM = 0, /* as the system does with any memory */
+    MILLRACE_HUGE_PAGES_OFF = 1,
+    MILLRACE_HUGE_PAGES_TRY = 2,
+    MILLRACE_HUGE_PAGES_REQUIRE = 3 /* a sender is refused whose ring does not get them */
+} millrace_huge_pages;
+
 typedef struct millrace_channel_options {
     uint32_t kind;             /* a millrace_kind */
     uint32_t slot_bytes;       /* the stride of a slot; 8 for records */
@@ -90,6 +122,9 @@ typedef struct millrace_channel_options {
     uint32_t has_records;      /* 1: messages of variable length, each behind a record header */
     uint32_t initial_sequence; /* where the counters start; 0 but for tests of their wrap */
     uint32_t has_latency;      /* 1: the time from commit to release is taken of every message */
+    uint32_t is_shared;        /* 1: over a memfd, which other processes can map */
+    uint32_t huge_pages;       /* a millrace_huge_pages */
+    millrace_place place;      /* of the control block and what receivers write */
 } millrace_channel_options;
 
 /* A one-shot right to open an endpoint, good in this process. */
@@ -173,6 +208,51 @@ typedef struct millrace_latency {
     uint64_t p99_ns;
     uint64_t p999_ns;
 } millrace_latency;
+
+/* A node of the machine. */
+typedef struct millrace_topology_node {
+    uint32_t node;
+    uint32_t is_allowed;   /* 1: the process's cpuset allows memory of it */
+    uint64_t memory_bytes; /* 0: unknown */
+    uint64_t free_bytes;
+    uint8_t distances[64]; /* to each node of the topology, in its order; 10 is here, 20 twice as far */
+    uint64_t cpus[128];    /* a bit for each of its CPUs that this process may use */
+} millrace_topology_node;
+
+/* An entry of sysfs that could not be used. */
+typedef struct millrace_topology_problem {
+    uint32_t node;
+    uint16_t entry;   /* 0 online, 1 cpulist, 2 meminfo, 3 distance */
+    uint16_t trouble; /* 0 missing, 1 malformed, 2 more nodes than there is room for */
+} millrace_topology_problem;
+
+typedef struct millrace_topology {
+    uint32_t node_count;
+    uint32_t problem_count; /* may be more than there is room for */
+    millrace_topology_problem problems[64];
+    millrace_topology_node nodes[64];
+} millrace_topology;
+
+/* So many pages are on a node. */
+typedef struct millrace_node_pages {
+    uint32_t node;
+    uint32_t reserved;
+    uint64_t pages;
+} millrace_node_pages;
+
+/* Where the pages of a ring, or of what receivers write, are wanted and are. */
+typedef struct millrace_placement {
+    uint32_t mode;      /* a millrace_numa */
+    uint32_t node;      /* meaningless when the mode is MILLRACE_NUMA_OFF */
+    int32_t refusal;    /* why a preference was not followed; 0: it was */
+    uint32_t is_known;  /* 1: the kernel tells where the pages are */
+    uint64_t pages;
+    uint64_t untouched; /* nobody has written to them: they are nowhere yet */
+    uint32_t node_count;
+    uint32_t reserved;
+    millrace_node_pages nodes[64];
+} millrace_placement;
+
 /* Where a slab is: its memory, of which nobody but its owner may make use. */
 typedef struct millrace_slab_place {
     uint64_t address;
@@ -211,6 +291,12 @@ int32_t millrace_ticket_revoke(uint32_t channel, const millrace_ticket *ticket);
 /* Opens an endpoint, by ticket or on a channel of this thread; answers its handle. */
 int32_t millrace_endpoint_open(const millrace_ticket *ticket, uint32_t role, millrace_endpoint_info *info);
 int32_t millrace_endpoint_open_on(uint32_t channel, uint32_t role, millrace_endpoint_info *info);
+/* The same, and says where a sender's ring, or what receivers write, shall lie. Where receivers share
+ * the rings, the first that asks decides for all. A refused ticket stays good. */
+int32_t millrace_endpoint_open_at(const millrace_ticket *ticket, uint32_t role,
+                                  const millrace_place *place, millrace_endpoint_info *info);
+int32_t millrace_endpoint_open_on_at(uint32_t channel, uint32_t role, const millrace_place *place,
+                                     millrace_endpoint_info *info);
 int32_t millrace_endpoint_close(uint32_t endpoint);
 /* Says that a view of the channel's memory is in the program's hands: if the thread dies without
  * closing the endpoint, the channel's address range stays reserved. */
@@ -229,6 +315,11 @@ int32_t millrace_endpoint_statistics(uint32_t endpoint, millrace_statistics *sta
 int32_t millrace_endpoint_rings(uint32_t endpoint, millrace_ring_statistics *rings, uint32_t rings_max);
 /* 1: fills in what was measured. 0: the channel does not track latency. */
 int32_t millrace_endpoint_latency(uint32_t endpoint, millrace_latency *latency);
+
+/* Stands for the pages that receivers write, and the control block. */
+#define MILLRACE_RING_SHARED UINT32_MAX
+/* Where the pages of a ring are. */
+int32_t millrace_endpoint_placement(uint32_t endpoint, uint32_t ring, millrace_placement *placement);
 
 /* Contiguous slots granted, at least slots_min; 0 when the ring is full. */
 int32_t millrace_sender_reserve(uint32_t sender, uint32_t slots_min);
@@ -269,6 +360,19 @@ int32_t millrace_receiver_give_up(uint32_t receiver);
 int32_t millrace_receiver_mark(uint32_t receiver);
 /* 1: everything committed at the mark has been released. */
 int32_t millrace_receiver_reached_mark(uint32_t receiver);
+
+/* Reads the nodes of the machine. `root` is where sysfs is mounted; NULL: /sys. What is missing or
+ * malformed there is told; a machine that tells nothing has one node. */
+int32_t millrace_numa_topology(const char *root, millrace_topology *topology);
+/* Has the calling thread run on one CPU, or on the CPUs of one node. Threads it starts later inherit
+ * that. */
+int32_t millrace_thread_pin_cpu(uint32_t cpu);
+int32_t millrace_thread_pin_node(uint32_t node);
+/* Undoes the pins of the calling thread; one that was never pinned gets the CPUs of the process. */
+int32_t millrace_thread_unpin(void);
+/* Where the calling thread runs now. */
+int32_t millrace_thread_cpu(void);
+int32_t millrace_thread_node(void);
 
 /* What follows is for native code. Each call does a whole operation and has the bells rung of event
  * loops that wait: by the ringer of the channel, if its creator has one (`nativeSenderTicket()` of the

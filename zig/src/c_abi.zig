@@ -8,11 +8,14 @@ const std = @import("std");
 const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
 const native = @import("native.zig");
+const numa = @import("numa.zig");
 const os = @import("os/linux.zig");
+const placement = @import("placement.zig");
 const pool = @import("pool.zig");
 const ringer = @import("ringer.zig");
 const segment_module = @import("segment.zig");
 const Summary = @import("histogram.zig").Summary;
+const system = @import("os/numa.zig");
 const statistics_module = @import("statistics.zig");
 const Kind = segment_module.Kind;
 const Ticket = @import("ticket.zig").Ticket;
@@ -20,7 +23,7 @@ const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 5;
+pub const abi_version = 6;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -46,8 +49,16 @@ pub const Status = enum(i32) {
     slab_foreign = -21,
     slab_not_owned = -22,
     pool_empty = -23,
+    no_such_node = -30,
+    node_not_allowed = -31,
+    node_out_of_memory = -32,
+    numa_refused = -33,
+    numa_unsupported = -34,
+    no_such_cpu = -35,
+    cpu_not_allowed = -36,
+    huge_pages_unavailable = -37,
 
-    const Error = endpoint.Error || ringer.Error || native.SendError || native.ReceiveError;
+    const Error = endpoint.Error || ringer.Error || native.SendError || native.ReceiveError || numa.PinError;
 
     fn of(err: Error) i32 {
         const status: Status = switch (err) {
@@ -73,6 +84,14 @@ pub const Status = enum(i32) {
             error.Ended => .ended,
             error.Corrupt => .corrupt,
             error.TooSmall => .too_small,
+            error.NoSuchNode => .no_such_node,
+            error.NodeNotAllowed => .node_not_allowed,
+            error.NodeOutOfMemory => .node_out_of_memory,
+            error.NumaRefused => .numa_refused,
+            error.NumaUnsupported => .numa_unsupported,
+            error.NoSuchCpu => .no_such_cpu,
+            error.CpuNotAllowed => .cpu_not_allowed,
+            error.HugePagesUnavailable => .huge_pages_unavailable,
         };
         return status.number();
     }
@@ -94,6 +113,24 @@ pub const ChannelOptions = extern struct {
     initial_sequence: u32,
     /// 1: the time from commit to release is taken of every message.
     has_latency: u32,
+    /// 1: over a memfd, which other processes can map.
+    is_shared: u32,
+    /// A HugePages.
+    huge_pages: u32,
+    /// Where what receivers write shall lie.
+    place: Place,
+};
+
+/// Where memory shall lie.
+pub const Place = extern struct {
+    /// A placement.Mode.
+    mode: u32,
+    /// placement.local: the node of the calling thread.
+    node: u32,
+
+    fn request(self: Place) ?placement.Request {
+        return .{ .mode = placement.Mode.fromInt(self.mode) orelse return null, .node = self.node };
+    }
 };
 
 pub const EndpointInfo = extern struct {
@@ -146,9 +183,13 @@ export fn millrace_channel_create(options: *const ChannelOptions) i32 {
             .senders_max = options.senders_max,
             .receivers_max = options.receivers_max,
             .has_latency = options.has_latency != 0,
+            .is_shared = options.is_shared != 0,
+            .huge_pages = segment_module.HugePages.fromInt(options.huge_pages) orelse
+                return Status.invalid_argument.number(),
         },
         .has_records = options.has_records != 0,
         .initial_sequence = options.initial_sequence,
+        .place = options.place.request() orelse return Status.invalid_argument.number(),
     }) catch |err| return Status.of(err);
     return @intCast(handle);
 }
@@ -183,13 +224,24 @@ export fn millrace_ticket_revoke(channel: u32, ticket: *const Ticket) i32 {
 }
 
 export fn millrace_endpoint_open(ticket: *const Ticket, role: u32, info: *EndpointInfo) i32 {
-    const wanted = Role.fromInt(role) orelse return Status.invalid_argument.number();
-    return describe(endpoint.openEndpoint(ticket.*, wanted) catch |err| return Status.of(err), info);
+    return millrace_endpoint_open_at(ticket, role, &.{ .mode = 0, .node = 0 }, info);
 }
 
 export fn millrace_endpoint_open_on(channel: u32, role: u32, info: *EndpointInfo) i32 {
+    return millrace_endpoint_open_on_at(channel, role, &.{ .mode = 0, .node = 0 }, info);
+}
+
+/// The same, and says where the memory it writes shall lie.
+export fn millrace_endpoint_open_at(ticket: *const Ticket, role: u32, place: *const Place, info: *EndpointInfo) i32 {
     const wanted = Role.fromInt(role) orelse return Status.invalid_argument.number();
-    return describe(endpoint.openDirectly(channel, wanted) catch |err| return Status.of(err), info);
+    const request = place.request() orelse return Status.invalid_argument.number();
+    return describe(endpoint.openEndpointAt(ticket.*, wanted, request) catch |err| return Status.of(err), info);
+}
+
+export fn millrace_endpoint_open_on_at(channel: u32, role: u32, place: *const Place, info: *EndpointInfo) i32 {
+    const wanted = Role.fromInt(role) orelse return Status.invalid_argument.number();
+    const request = place.request() orelse return Status.invalid_argument.number();
+    return describe(endpoint.openDirectlyAt(channel, wanted, request) catch |err| return Status.of(err), info);
 }
 
 fn describe(slot: *endpoint.Slot, info: *EndpointInfo) i32 {
@@ -266,6 +318,25 @@ export fn millrace_endpoint_latency(handle: u32, summary: *Summary) i32 {
     if (!segment.geometry.has_latency) return 0;
     summary.* = segment.histogram().summary();
     return 1;
+}
+
+/// What stands for the pages that receivers write.
+const ring_shared = std.math.maxInt(u32);
+
+/// Where a ring's pages are wanted and are, or those that receivers write.
+export fn millrace_endpoint_placement(handle: u32, ring: u32, told: *placement.Placement) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    const segment = slot.channel.segment;
+    if (ring == ring_shared) {
+        placement.ofShared(segment, told);
+    } else {
+        if (ring >= segment.geometry.senders_max) return Status.invalid_argument.number();
+        placement.ofRing(segment, ring, told);
+    }
+    // What C is told is a status.
+    const refusal: placement.Refusal = @enumFromInt(told.refusal);
+    told.refusal = if (refusal.toError()) |err| @bitCast(Status.of(err)) else 0;
+    return 0;
 }
 
 /// Contiguous slots granted (at least `slots_min`), 0 when full. Their position is in the mailbox.
@@ -472,6 +543,43 @@ export fn millrace_receive_many(handle: u32, buffer: [*]u8, buffer_bytes: u32, t
         BellsOf{ .slot = slot },
     );
     return @intCast(received catch |err| return Status.of(err));
+}
+
+// ---- nodes and CPUs ----
+
+/// `root`: where sysfs is; null for this machine's.
+export fn millrace_numa_topology(root: ?[*:0]const u8, topology: *numa.Topology) i32 {
+    numa.readTopology(if (root) |path| std.mem.span(path) else numa.root_default, topology);
+    return 0;
+}
+
+/// Has the calling thread run on one CPU.
+export fn millrace_thread_pin_cpu(cpu: u32) i32 {
+    numa.pinToCpu(cpu) catch |err| return Status.of(err);
+    return 0;
+}
+
+/// Has the calling thread run on the CPUs of one node.
+export fn millrace_thread_pin_node(node: u32) i32 {
+    numa.pinToNode(node, numa.root_default) catch |err| return Status.of(err);
+    return 0;
+}
+
+export fn millrace_thread_unpin() i32 {
+    numa.unpin() catch |err| return Status.of(err);
+    return 0;
+}
+
+/// The CPU the calling thread runs on now.
+export fn millrace_thread_cpu() i32 {
+    const here = system.currentPlace() orelse return Status.numa_unsupported.number();
+    return @intCast(here.cpu);
+}
+
+/// The node of that CPU.
+export fn millrace_thread_node() i32 {
+    const here = system.currentPlace() orelse return Status.numa_unsupported.number();
+    return @intCast(here.node);
 }
 
 // ---- the bell ringer ----

@@ -152,6 +152,13 @@ pub fn takeReceiver(segment: Segment) OpenError!void {
     ) != null) return error.ReceiverTaken;
 }
 
+/// Whether the one receiver of a channel's life has come.
+pub fn isReceiverTaken(segment: Segment) bool {
+    if (segment.geometry.kind.hasManyReceivers()) return false;
+    const state = segment.control().receiver_state.load(.monotonic);
+    return state != @intFromEnum(segment_module.ReceiverState.none);
+}
+
 /// The last receiver goes: the channel is closed and its senders are told.
 pub fn closeReceiver(segment: Segment, ringer: Ringer) Bells {
     // SC: before the wake-ups of the close below; partner of the look in isDrained().

@@ -11,6 +11,7 @@ const pool_module = @import("pool.zig");
 const Pool = pool_module.Pool;
 const segment_module = @import("segment.zig");
 const Notifier = @import("event_fd.zig").Notifier;
+const placement = @import("placement.zig");
 const Receiver = @import("receiver.zig").Receiver;
 const ringer_module = @import("ringer.zig");
 const Segment = segment_module.Segment;
@@ -36,7 +37,7 @@ pub const Error = error{
     TicketFreed,
     TicketRole,
     InvalidArgument,
-} || pool_module.Error;
+} || pool_module.Error || placement.Error;
 
 /// One channel as this process knows it. Freed when nothing refers to it any more: no handle, no
 /// endpoint, no outstanding ticket.
@@ -280,12 +281,15 @@ pub const ChannelOptions = struct {
     shape: segment_module.Shape,
     has_records: bool,
     initial_sequence: u32,
+    /// Where what receivers write shall lie.
+    place: placement.Request = .{},
 };
 
 pub fn createChannel(options: ChannelOptions) Error!u32 {
     const geometry = try segment_module.Geometry.init(options.shape);
     const segment = try Segment.create(geometry, options.initial_sequence);
     errdefer segment.destroy();
+    try placement.placeShared(segment, options.place);
     const slot = try register(.{
         .id = 0,
         .segment = segment,
@@ -413,16 +417,32 @@ fn redeem(ticket: Ticket, role: ?Role) Error!*Channel {
 }
 
 pub fn openEndpoint(ticket: Ticket, role: Role) Error!*Slot {
+    return openEndpointAt(ticket, role, .{});
+}
+
+/// The same, and says where the memory it writes shall lie.
+pub fn openEndpointAt(ticket: Ticket, role: Role, place: placement.Request) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const channel = try redeem(ticket, role);
-    if (openOn(channel, role)) |slot| {
+    if (openOn(channel, role, place)) |slot| {
         // The ticket's sender reference passes to the endpoint.
         dereference(channel);
         return slot;
     } else |err| switch (err) {
-        // What is full now may have room later: the ticket stays as good as it was.
-        error.TooManySenders, error.TooManyReceivers, error.TooManyEndpoints, error.OutOfMemory => {
+        // What is full now may have room later, and another node may do: the ticket stays as good as it
+        // was.
+        error.TooManySenders,
+        error.TooManyReceivers,
+        error.TooManyEndpoints,
+        error.OutOfMemory,
+        error.NoSuchNode,
+        error.NodeNotAllowed,
+        error.NodeOutOfMemory,
+        error.NumaRefused,
+        error.NumaUnsupported,
+        error.HugePagesUnavailable,
+        => {
             try ticket_module.restore(ticket);
             if (role == .receiver) _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
             return err;
@@ -439,15 +459,19 @@ pub fn openEndpoint(ticket: Ticket, role: Role) Error!*Slot {
 
 /// Opens an endpoint on a channel this thread holds a handle of.
 pub fn openDirectly(handle: u32, role: Role) Error!*Slot {
+    return openDirectlyAt(handle, role, .{});
+}
+
+pub fn openDirectlyAt(handle: u32, role: Role, place: placement.Request) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const slot = try find(handle);
-    const opened = try openOn(slot.channel, role);
+    const opened = try openOn(slot.channel, role, place);
     if (role == .sender) addSenderReference(slot.channel);
     return opened;
 }
 
-fn openOn(channel: *Channel, role: Role) Error!*Slot {
+fn openOn(channel: *Channel, role: Role, place: placement.Request) Error!*Slot {
     if ((role == .pool) != (channel.slabs != null)) return error.InvalidArgument;
     if (role == .pool) return allocate(channel, .pool);
     // The slot first: a ring that was claimed cannot be given back by its sender alone.
@@ -456,14 +480,35 @@ fn openOn(channel: *Channel, role: Role) Error!*Slot {
         free(slot);
         channel.references -= 1;
     }
+    const segment = channel.segment;
     switch (role) {
         .sender => {
-            slot.body = .{ .sender = try Sender.open(channel.segment, channel.has_records) };
+            const ring = try Sender.claimRing(segment);
+            placeUnlocked(segment, ring, place) catch |err| {
+                // If the channel was closed meanwhile that is what is told: whoever disposed of it took
+                // back the tickets that were outstanding, and this one must not be again.
+                try Sender.unclaimRing(segment, ring);
+                return err;
+            };
+            slot.body = .{ .sender = try Sender.settle(segment, channel.has_records, ring) };
         },
-        .receiver => slot.body = .{ .receiver = try Receiver.open(channel.segment, channel.has_records) },
+        .receiver => {
+            // Not for one that will be refused.
+            if (channel_module.isReceiverTaken(segment)) return error.ReceiverTaken;
+            try placement.placeShared(segment, place);
+            slot.body = .{ .receiver = try Receiver.open(segment, channel.has_records) };
+        },
         .pool => unreachable,
     }
     return slot;
+}
+
+/// Places a claimed ring. To touch gigabytes takes seconds, for which nobody else shall wait: the slot
+/// keeps the channel, the claim the ring.
+fn placeUnlocked(segment: Segment, ring: u32, place: placement.Request) placement.Error!void {
+    mutex.unlock();
+    defer mutex.lock();
+    return placement.placeRing(segment, ring, place);
 }
 
 /// Closes what the slot stands for, and says which bells to ring.

@@ -4,7 +4,7 @@
 //! ring, `ready_set` the bitmap of rings with data, `bell` the wake protocol, `wait` the wait
 //! strategies, `channel` and `sender` what every kind of channel shares, `mpsc`, `spsc`, `spmc` and
 //! `mpmc` the receivers of the kinds, `claims` how receivers share rings, `pool` the slabs for large
-//! messages, `endpoint` and `ticket` what a process has open.
+//! messages, `numa` the nodes and CPUs of the machine, `placement` the node a ring lies on, `endpoint` and `ticket` what a process has open.
 
 const typed = @import("typed.zig");
 pub const Ring = typed.Ring;
@@ -24,8 +24,10 @@ pub const latency = @import("latency.zig");
 pub const mpmc = @import("mpmc.zig");
 pub const mpsc = @import("mpsc.zig");
 pub const native = @import("native.zig");
+pub const numa = @import("numa.zig");
 pub const os = @import("os/linux.zig");
 pub const event_fd = @import("event_fd.zig");
+pub const placement = @import("placement.zig");
 pub const pool = @import("pool.zig");
 pub const ready_set = @import("ready_set.zig");
 pub const receiver = @import("receiver.zig");

@@ -27,7 +27,7 @@ pub const senders_max = ReadySet.rings_max;
 pub const ring_bytes_max = 1 << 32;
 pub const reason_bytes_max = 1024;
 pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
-pub const layout_version: u32 = 3;
+pub const layout_version: u32 = 4;
 
 /// More would not fit the word that says who sleeps.
 pub const receivers_max = 64;
@@ -75,6 +75,9 @@ pub const Header = extern struct {
     histogram_offset: u64,
     stamps_offset: u64,
     stamps_stride: u64,
+    /// A HugePages: where the rings begin follows from it.
+    huge_pages: u32,
+    reserved: u32 = 0,
 
     /// Of the segment that this shape makes.
     fn of(geometry: Geometry) Header {
@@ -96,6 +99,7 @@ pub const Header = extern struct {
             .histogram_offset = geometry.histogram_offset,
             .stamps_offset = geometry.stamps_offset,
             .stamps_stride = geometry.stamps_stride,
+            .huge_pages = @intFromEnum(geometry.huge_pages),
         };
         header.checksum = std.hash.Crc32.hash(std.mem.asBytes(&header));
         return header;
@@ -133,6 +137,8 @@ pub const Control = extern struct {
     rings_used: std.atomic.Value(u32),
     /// Outstanding tickets for receivers.
     receiver_tickets: std.atomic.Value(u32),
+    /// Where all of this shall lie: a placement.Wish.
+    placement: std.atomic.Value(u32),
 
     /// Of the one receiver, in the kinds that have one.
     receiver_wait: bell.WaitWord align(line_bytes),
@@ -176,7 +182,9 @@ pub const ProducerLine = extern struct {
     /// that publishes it, for the statistics of whoever releases it.
     padding_end: u32,
     padding_slots: u32,
-    _: [line_bytes - 56]u8,
+    /// Where the ring shall lie: a placement.Wish. Written when it is claimed.
+    placement: std.atomic.Value(u32),
+    _: [line_bytes - 60]u8,
 
     /// Whether somebody has the ring, or has left something in it.
     pub inline fn isClaimed(self: *const ProducerLine) bool {
@@ -302,6 +310,27 @@ comptime {
 
 const control_offset = 256;
 
+/// Of every architecture that has 4 KiB pages.
+pub const huge_page_bytes = 2 << 20;
+
+/// The pages of this machine: rings must not share one.
+pub fn pageBytes() usize {
+    return @max(os.page_bytes, std.heap.pageSize());
+}
+
+/// Whether rings lie in huge pages.
+pub const HugePages = enum(u32) {
+    /// As the system does with any memory.
+    system = 0,
+    off = 1,
+    @"try" = 2,
+    require = 3,
+
+    pub fn fromInt(value: u32) ?HugePages {
+        return if (value <= @intFromEnum(HugePages.require)) @enumFromInt(value) else null;
+    }
+};
+
 /// What a segment is to hold.
 pub const Shape = struct {
     kind: Kind = .mpsc,
@@ -313,6 +342,7 @@ pub const Shape = struct {
     has_latency: bool = false,
     /// Over a memfd, which another process can map.
     is_shared: bool = false,
+    huge_pages: HugePages = .system,
 };
 
 pub const Geometry = struct {
@@ -328,6 +358,9 @@ pub const Geometry = struct {
     ring_stride: u64,
     has_latency: bool,
     is_shared: bool,
+    huge_pages: HugePages,
+    /// What every ring begins at a multiple of.
+    alignment: u64,
     histogram_offset: u64,
     stamps_offset: u64,
     stamps_stride: u64,
@@ -349,15 +382,21 @@ pub const Geometry = struct {
         const data_bytes = @as(u64, shape.slot_bytes) * capacity;
         if (data_bytes > ring_bytes_max) return error.InvalidGeometry;
 
+        const page: u64 = pageBytes();
+        const is_huge = shape.huge_pages == .@"try" or shape.huge_pages == .require;
+        const has_room_for_huge = data_bytes >= huge_page_bytes;
+        if (shape.huge_pages == .require and !has_room_for_huge) return error.InvalidGeometry;
+        const alignment = if (is_huge and has_room_for_huge) @max(page, huge_page_bytes) else page;
+
         const waits_offset = std.mem.alignForward(u64, control_offset + @sizeOf(Control), os.page_bytes);
         const consumers_offset = waits_offset + @as(u64, senders) * @sizeOf(WaitLine);
         const receivers_offset = consumers_offset + @as(u64, senders) * @sizeOf(ConsumerLine);
         const receivers_end = receivers_offset + @as(u64, receivers) * @sizeOf(ReceiverLine);
-        const rings_offset = std.mem.alignForward(u64, receivers_end, os.page_bytes);
-        const ring_stride = std.mem.alignForward(u64, @sizeOf(ProducerLine) + data_bytes, os.page_bytes);
+        const rings_offset = std.mem.alignForward(u64, receivers_end, alignment);
+        const ring_stride = std.mem.alignForward(u64, @sizeOf(ProducerLine) + data_bytes, alignment);
         const rings_end = rings_offset + ring_stride * senders;
-        const stamps_offset = std.mem.alignForward(u64, rings_end + @sizeOf(Histogram), os.page_bytes);
-        const stamps_stride = std.mem.alignForward(u64, @as(u64, capacity) * @sizeOf(u64), os.page_bytes);
+        const stamps_offset = std.mem.alignForward(u64, rings_end + @sizeOf(Histogram), page);
+        const stamps_stride = std.mem.alignForward(u64, @as(u64, capacity) * @sizeOf(u64), page);
         return .{
             .kind = shape.kind,
             .slot_bytes = shape.slot_bytes,
@@ -371,6 +410,8 @@ pub const Geometry = struct {
             .ring_stride = ring_stride,
             .has_latency = shape.has_latency,
             .is_shared = shape.is_shared,
+            .huge_pages = shape.huge_pages,
+            .alignment = alignment,
             .histogram_offset = rings_end,
             .stamps_offset = stamps_offset,
             .stamps_stride = stamps_stride,
@@ -380,6 +421,17 @@ pub const Geometry = struct {
 
     pub fn dataBytes(self: Geometry) u64 {
         return @as(u64, self.slot_bytes) * self.capacity;
+    }
+
+    /// The pages of one ring: its producer line and its data.
+    pub fn ringBytes(self: Geometry) u64 {
+        return std.mem.alignForward(u64, @sizeOf(ProducerLine) + self.dataBytes(), pageBytes());
+    }
+
+    /// The pages before the rings, from the header on.
+    pub fn sharedBytes(self: Geometry) u64 {
+        const end = self.receivers_offset + @as(u64, self.receivers_max) * @sizeOf(ReceiverLine);
+        return std.mem.alignForward(u64, end, pageBytes());
     }
 };
 
@@ -400,7 +452,7 @@ pub const Segment = struct {
             os.createSharedMemory(geometry.total_bytes) orelse return error.OutOfMemory
         else
             null;
-        const base = os.reservePages(geometry.total_bytes, os.page_bytes, fd) orelse {
+        const base = os.reservePages(geometry.total_bytes, geometry.alignment, fd) orelse {
             if (fd) |opened| os.closeDescriptor(opened);
             return error.OutOfMemory;
         };
@@ -455,10 +507,11 @@ pub const Segment = struct {
             .receivers_max = header.receivers_max,
             .has_latency = header.has_latency != 0,
             .is_shared = true,
+            .huge_pages = HugePages.fromInt(header.huge_pages) orelse return error.WrongLayout,
         }) catch return error.WrongLayout;
         if (!std.meta.eql(header, Header.of(geometry))) return error.WrongLayout;
         if (geometry.total_bytes > facts.bytes) return error.Truncated;
-        const base = os.reservePages(geometry.total_bytes, os.page_bytes, fd) orelse return error.OutOfMemory;
+        const base = os.reservePages(geometry.total_bytes, geometry.alignment, fd) orelse return error.OutOfMemory;
         return .{ .base = base, .geometry = geometry, .fd = fd };
     }
 
@@ -478,6 +531,12 @@ pub const Segment = struct {
     /// How a side says that it waits here, if this is how it would in memory of its process alone.
     pub inline fn waiting(self: Segment, how: bell.Waiting) bell.Waiting {
         return how.in(self.geometry.is_shared);
+    }
+
+    /// Gives back the memory of a range that holds nothing any more, for every process that maps it.
+    pub fn discard(self: Segment, base: [*]align(os.page_bytes) u8, length: usize) void {
+        if (length == 0) return;
+        if (self.fd == null) os.discardPages(base, length) else os.removePages(base, length);
     }
 
     pub fn control(self: Segment) *Control {

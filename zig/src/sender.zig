@@ -16,12 +16,13 @@ pub const Sender = struct {
     segment: Segment,
     producer: Producer,
 
-    /// Claims a free ring. The caller holds the cold-path mutex of its process.
+    /// Claims a free ring and opens a sender on it.
     pub fn open(segment: Segment, has_records: bool) OpenError!Sender {
         return settle(segment, has_records, try claimRing(segment));
     }
 
-    fn settle(segment: Segment, has_records: bool, ring: u32) OpenError!Sender {
+    /// Opens a sender on a ring that claimRing() gave. Until then nobody else looks at the ring.
+    pub fn settle(segment: Segment, has_records: bool, ring: u32) OpenError!Sender {
         const control = segment.control();
         const line = segment.producerLine(ring);
         const head = segment.consumerLine(ring).head.load(.acquire);
@@ -57,7 +58,18 @@ pub const Sender = struct {
         return error.ChannelClosed;
     }
 
-    fn claimRing(segment: Segment) OpenError!u32 {
+    /// Gives a claimed ring back that no sender has settled on. If the channel is closed, the caller
+    /// rings every bell.
+    pub fn unclaimRing(segment: Segment, ring: u32) OpenError!void {
+        const line = segment.producerLine(ring);
+        const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.raw); // nobody else writes it now
+        // Release: pairs with the compare-and-swap in claimRing().
+        line.tenancy.store(tenancy.with(.free), .seq_cst);
+        return uncount(segment);
+    }
+
+    /// Takes a free ring: no other sender gets it, and no receiver looks at it yet.
+    pub fn claimRing(segment: Segment) OpenError!u32 {
         const control = segment.control();
         if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) return error.ChannelClosed;
         for (0..segment.geometry.senders_max) |index| {
@@ -84,7 +96,7 @@ pub const Sender = struct {
         return error.TooManySenders;
     }
 
-    /// Takes back the count of a ring that became another's.
+    /// Takes back the count of a ring that became another's, or nobody's.
     fn uncount(segment: Segment) OpenError!void {
         const control = segment.control();
         _ = control.rings_claimed.fetchSub(1, .seq_cst);

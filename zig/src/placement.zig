@@ -1,0 +1,340 @@
+//! Where the memory of a channel lies: a ring beside its producer, what receivers write beside them.
+//!
+//! A policy is bound to exactly the pages of one ring before its tenant touches them (mbind(2)); those
+//! that are there already, of an earlier tenant or of the look that found the ring free, are moved.
+//!
+//! `require` must not simply bind and touch: Linux answers a touch that a full node cannot serve by
+//! killing a process. So the pages are first touched under a preference, which overflows to other
+//! nodes, and then bound strictly, which moves the overflow or says that it cannot.
+
+const std = @import("std");
+const numa = @import("numa.zig");
+const os = @import("os/linux.zig");
+const segment_module = @import("segment.zig");
+const system = @import("os/numa.zig");
+const Segment = segment_module.Segment;
+
+pub const Mode = enum(u2) {
+    off = 0,
+    /// As good as the machine allows.
+    prefer = 1,
+    /// Every page is there, or the open is refused.
+    require = 2,
+
+    pub fn fromInt(value: u32) ?Mode {
+        return if (value <= @intFromEnum(Mode.require)) @enumFromInt(value) else null;
+    }
+};
+
+/// Stands for the node the calling thread runs on.
+pub const local: u32 = std.math.maxInt(u32);
+
+pub const Request = struct {
+    mode: Mode = .off,
+    node: u32 = local,
+};
+
+pub const Error = error{
+    NoSuchNode,
+    /// The process's cpuset does not allow it.
+    NodeNotAllowed,
+    NodeOutOfMemory,
+    /// The kernel forbids the call: a seccomp filter, as containers have.
+    NumaRefused,
+    /// The kernel knows no nodes.
+    NumaUnsupported,
+    HugePagesUnavailable,
+};
+
+/// Why a preference was not followed.
+pub const Refusal = enum(u6) {
+    none = 0,
+    no_such_node,
+    node_not_allowed,
+    node_out_of_memory,
+    numa_refused,
+    numa_unsupported,
+    _,
+
+    fn of(err: Error) Refusal {
+        return switch (err) {
+            error.NoSuchNode => .no_such_node,
+            error.NodeNotAllowed => .node_not_allowed,
+            error.NodeOutOfMemory => .node_out_of_memory,
+            error.NumaRefused => .numa_refused,
+            error.NumaUnsupported => .numa_unsupported,
+            error.HugePagesUnavailable => .none,
+        };
+    }
+
+    pub fn toError(self: Refusal) ?Error {
+        return switch (self) {
+            .no_such_node => error.NoSuchNode,
+            .node_not_allowed => error.NodeNotAllowed,
+            .node_out_of_memory => error.NodeOutOfMemory,
+            .numa_refused => error.NumaRefused,
+            .numa_unsupported => error.NumaUnsupported,
+            .none, _ => null,
+        };
+    }
+};
+
+/// What was asked for and came of it, as one word of the segment: every process that maps it can tell.
+pub const Wish = packed struct(u32) {
+    node: u24 = 0,
+    mode: Mode = .off,
+    refusal: Refusal = .none,
+};
+
+/// A run of pages.
+const Range = struct {
+    base: [*]align(os.page_bytes) u8,
+    length: usize,
+};
+
+/// What belongs together: at most two ranges.
+const Region = struct {
+    first: Range,
+    second: ?Range = null,
+
+    fn ranges(self: *const Region, buffer: *[2]Range) []const Range {
+        buffer[0] = self.first;
+        buffer[1] = self.second orelse return buffer[0..1];
+        return buffer;
+    }
+};
+
+fn rangeOf(segment: Segment, offset: u64, length: u64) Range {
+    return .{ .base = @alignCast(segment.base + offset), .length = length };
+}
+
+/// Its producer line and data, and its stamps.
+fn regionOfRing(segment: Segment, ring: u32) Region {
+    const geometry = &segment.geometry;
+    std.debug.assert(ring < geometry.senders_max);
+    return .{
+        .first = rangeOf(segment, geometry.rings_offset + ring * geometry.ring_stride, geometry.ringBytes()),
+        .second = if (geometry.has_latency)
+            rangeOf(segment, geometry.stamps_offset + ring * geometry.stamps_stride, geometry.stamps_stride)
+        else
+            null,
+    };
+}
+
+/// The control block and every line that receivers write, and the histogram.
+fn sharedRegion(segment: Segment) Region {
+    const geometry = &segment.geometry;
+    return .{
+        .first = rangeOf(segment, 0, geometry.sharedBytes()),
+        .second = if (geometry.has_latency)
+            rangeOf(segment, geometry.histogram_offset, geometry.stamps_offset - geometry.histogram_offset)
+        else
+            null,
+    };
+}
+
+/// Places a ring that its sender has claimed and nobody uses yet.
+pub fn placeRing(segment: Segment, ring: u32, request: Request) Error!void {
+    const region = regionOfRing(segment, ring);
+    const word = &segment.producerLine(ring).placement;
+    const was: Wish = @bitCast(word.load(.monotonic));
+    try adviseHuge(segment, region);
+    if (request.mode == .off) {
+        if (was.mode != .off) {
+            // The last tenant's node is nothing to this one. What lies there stays.
+            forget(region);
+            word.store(@bitCast(Wish{}), .monotonic);
+        }
+        return requireHuge(segment, region);
+    }
+    errdefer {
+        forget(region);
+        word.store(@bitCast(Wish{}), .monotonic);
+        discardData(segment, region);
+    }
+    const wish = try place(region, request);
+    try requireHuge(segment, region);
+    if (wish.mode == .require) try require(region, wish.node);
+    word.store(@bitCast(wish), .monotonic);
+}
+
+/// Places what receivers write. Where there are several, the first that asks decides.
+pub fn placeShared(segment: Segment, request: Request) Error!void {
+    if (request.mode == .off) return;
+    const word = &segment.control().placement;
+    const was: Wish = @bitCast(word.load(.monotonic));
+    if (was.mode != .off and segment.geometry.kind.hasManyReceivers()) return;
+    const region = sharedRegion(segment);
+    errdefer forget(region);
+    const wish = try place(region, request);
+    if (wish.mode == .require) try require(region, wish.node);
+    word.store(@bitCast(wish), .monotonic);
+}
+
+/// Binds a preference, and moves what is there already.
+fn place(region: Region, request: Request) Error!Wish {
+    var wish: Wish = .{ .mode = request.mode };
+    const node = if (request.node == local) node: {
+        const here = system.currentPlace() orelse return refused(wish, error.NumaUnsupported);
+        break :node here.node;
+    } else request.node;
+    wish.node = @intCast(@min(node, std.math.maxInt(u24)));
+    if (node >= system.nodes_max) return refused(wish, error.NoSuchNode);
+    bind(region, .preferred, node, false) catch |err| return refused(wish, err);
+    return wish;
+}
+
+/// What is preferred need not be had; what is required must be.
+fn refused(wish: Wish, err: Error) Error!Wish {
+    if (wish.mode == .require) return err;
+    var told = wish;
+    told.refusal = .of(err);
+    return told;
+}
+
+/// Touches every page and has it on the node.
+fn require(region: Region, node: u32) Error!void {
+    var buffer: [2]Range = undefined;
+    for (region.ranges(&buffer)) |range| {
+        system.populate(range.base, range.length) catch return error.NodeOutOfMemory;
+    }
+    return bind(region, .bind, node, true);
+}
+
+fn bind(region: Region, policy: system.Policy, node: u32, is_strict: bool) Error!void {
+    var buffer: [2]Range = undefined;
+    for (region.ranges(&buffer)) |range| {
+        system.bindPages(range.base, range.length, policy, node, is_strict) catch |err| return switch (err) {
+            error.InvalidNode => if (numa.hasNode(node)) error.NodeNotAllowed else error.NoSuchNode,
+            error.Misplaced, error.OutOfMemory => error.NodeOutOfMemory,
+            error.Refused => error.NumaRefused,
+            error.Unsupported => error.NumaUnsupported,
+        };
+    }
+}
+
+fn forget(region: Region) void {
+    var buffer: [2]Range = undefined;
+    for (region.ranges(&buffer)) |range| system.bindPages(range.base, range.length, .default, 0, false) catch {};
+}
+
+/// Gives back what a refused open has touched: all but the page of the producer line.
+fn discardData(segment: Segment, region: Region) void {
+    const page = segment_module.pageBytes();
+    segment.discard(@alignCast(region.first.base + page), region.first.length - page);
+    if (region.second) |stamps| segment.discard(stamps.base, stamps.length);
+}
+
+// ---- huge pages ----
+
+/// The part of a ring that huge pages can hold: what is left behind it keeps small pages, or a few
+/// bytes would cost a whole huge one.
+fn hugePart(region: Region) Range {
+    return .{
+        .base = region.first.base,
+        .length = region.first.length - region.first.length % segment_module.huge_page_bytes,
+    };
+}
+
+fn adviseHuge(segment: Segment, region: Region) Error!void {
+    const part = hugePart(region);
+    switch (segment.geometry.huge_pages) {
+        .system => {},
+        .off => system.adviseHuge(region.first.base, region.first.length, .refuse) catch {},
+        .@"try" => if (part.length != 0) system.adviseHuge(part.base, part.length, .want) catch {},
+        .require => system.adviseHuge(part.base, part.length, .want) catch return error.HugePagesUnavailable,
+    }
+}
+
+/// `require`: the ring lies in huge pages now.
+fn requireHuge(segment: Segment, region: Region) Error!void {
+    if (segment.geometry.huge_pages != .require) return;
+    errdefer discardData(segment, region);
+    const part = hugePart(region);
+    system.populate(part.base, part.length) catch return error.HugePagesUnavailable;
+    // Of no length it only tells whether the kernel knows how.
+    if (system.adviseHuge(part.base, 0, .collapse)) {
+        system.adviseHuge(part.base, part.length, .collapse) catch return error.HugePagesUnavailable;
+    } else |_| if (!numa.hasHugePages(segment.fd != null)) return error.HugePagesUnavailable;
+}
+
+// ---- where it is ----
+
+pub const NodePages = extern struct { node: u32, _: u32 = 0, pages: u64 };
+
+/// Where the memory of a ring, or of what receivers write, is wanted and is.
+pub const Placement = extern struct {
+    /// A Mode.
+    mode: u32,
+    /// Meaningless when the mode is off.
+    node: u32,
+    /// 1: `prefer` was not followed, and `refusal` says why.
+    refusal: u32,
+    /// 1: the kernel told where the pages are.
+    is_known: u32,
+    pages: u64,
+    /// Pages nobody has touched: they are nowhere yet.
+    untouched: u64,
+    node_count: u32,
+    _: u32 = 0,
+    nodes: [numa.nodes_told_max]NodePages,
+};
+
+pub fn ofRing(segment: Segment, ring: u32, placement: *Placement) void {
+    tell(regionOfRing(segment, ring), segment.producerLine(ring).placement.load(.monotonic), placement);
+}
+
+pub fn ofShared(segment: Segment, placement: *Placement) void {
+    tell(sharedRegion(segment), segment.control().placement.load(.monotonic), placement);
+}
+
+fn tell(region: Region, word: u32, placement: *Placement) void {
+    const wish: Wish = @bitCast(word);
+    placement.* = .{
+        .mode = @intFromEnum(wish.mode),
+        .node = wish.node,
+        .refusal = @intFromEnum(wish.refusal),
+        .is_known = 1,
+        .pages = 0,
+        .untouched = 0,
+        .node_count = 0,
+        .nodes = @splat(.{ .node = 0, .pages = 0 }),
+    };
+    var buffer: [2]Range = undefined;
+    for (region.ranges(&buffer)) |range| tellRange(range, placement);
+}
+
+const pages_at_once = 512;
+
+fn tellRange(range: Range, placement: *Placement) void {
+    const page = segment_module.pageBytes();
+    const total = range.length / page;
+    placement.pages += total;
+    var addresses: [pages_at_once]usize = undefined;
+    var nodes: [pages_at_once]i32 = undefined;
+    var done: usize = 0;
+    while (done < total and placement.is_known != 0) {
+        const count = @min(pages_at_once, total - done);
+        for (addresses[0..count], done..) |*address, index| address.* = @intFromPtr(range.base) + index * page;
+        system.nodesOfPages(addresses[0..count], nodes[0..count]) orelse {
+            placement.is_known = 0;
+            return;
+        };
+        for (nodes[0..count]) |node| {
+            if (node >= 0) countPage(placement, @intCast(node)) else placement.untouched += 1;
+        }
+        done += count;
+    }
+}
+
+fn countPage(placement: *Placement, node: u32) void {
+    for (placement.nodes[0..placement.node_count]) |*told| {
+        if (told.node == node) {
+            told.pages += 1;
+            return;
+        }
+    }
+    if (placement.node_count == placement.nodes.len) return;
+    placement.nodes[placement.node_count] = .{ .node = node, .pages = 1 };
+    placement.node_count += 1;
+}
