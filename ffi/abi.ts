@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 6;
+export const abiVersion = 7;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -251,6 +251,13 @@ export const symbols = {
     parameters: [
       "u32", // uint32_t ringer
       "u32", // uint32_t channel
+    ],
+    result: "i32",
+  },
+  millrace_ringer_watch: {
+    parameters: [
+      "u32", // uint32_t ringer
+      "u32", // uint32_t endpoint
     ],
     result: "i32",
   },

@@ -16,7 +16,7 @@ import { type Placement, readPlacement } from "./placement.ts";
 import { encodeReason } from "./reason.ts";
 import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
-import { ringForNative } from "./ringer.ts";
+import { armBell, ringForNative } from "./ringer.ts";
 import { openSenderOn, type Sender } from "./sender.ts";
 import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
@@ -235,7 +235,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       Bells.drain,
       {
         attempt: () => this.#checkDrained(),
-        arm: () => endpoint.symbols.millrace_channel_arm_drain(endpoint.handle) === 1,
+        arm: () =>
+          armBell(endpoint, () => endpoint.symbols.millrace_channel_arm_drain(endpoint.handle)),
         disarm: () => {},
         orphans: () => endpoint.orphans(),
       },

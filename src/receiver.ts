@@ -17,6 +17,7 @@ import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./num
 import type { PoolLink } from "./pool.ts";
 import { checkCount } from "./producer.ts";
 import { readReason } from "./reason.ts";
+import { armBell } from "./ringer.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
@@ -139,7 +140,7 @@ export class Receiver<Value, Batch = Value[]>
     this.#wait = wait;
     const target: WaitTarget = {
       attempt: () => this.#servePending(),
-      arm: () => endpoint.symbols.millrace_receiver_arm(endpoint.handle) === 1,
+      arm: () => armBell(endpoint, () => endpoint.symbols.millrace_receiver_arm(endpoint.handle)),
       disarm: () => void endpoint.symbols.millrace_receiver_disarm(endpoint.handle),
       giveUp: () => {
         const bells = endpoint.symbols.millrace_receiver_give_up(endpoint.handle);
@@ -776,7 +777,10 @@ export class Receiver<Value, Batch = Value[]>
     // What was taken and not yet given back would count as there to receive.
     this.#consumer.settle();
     const { symbols, handle } = this.#endpoint;
-    return check(symbols.millrace_receiver_arm_event_fd(handle), "arm the event descriptor") === 1;
+    return armBell(
+      this.#endpoint,
+      () => check(symbols.millrace_receiver_arm_event_fd(handle), "arm the event descriptor"),
+    );
   }
 
   /** Lets a pending receive keep the process alive, as it does unless `unref()` was called. */

@@ -1,16 +1,18 @@
 /**
- * The bell ringer of this thread: a Worker that rings bells for native threads, which cannot.
+ * The bell ringer of this thread: a Worker that rings bells for those who cannot, native threads and
+ * other processes.
  *
  * @module
  */
 
-import { Status } from "../ffi/abi.ts";
+import { type NativeSymbols, Status } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { check, native } from "./native.ts";
 
-/** What the Worker is told of a channel. */
+/** What the Worker is told of a channel, or of an endpoint it watches. */
 export interface RingerPost {
-  /** The channel's number at the ringer. */
+  /** Its number at the ringer. */
   readonly registration: number;
   /** Its bells. */
   readonly bells: SharedArrayBuffer;
@@ -22,6 +24,49 @@ interface Ringer {
 }
 
 let current: Ringer | undefined;
+/** A ringer's Worker failed: the next would, too. */
+let hasFailed = false;
+/** The answer of an arm that found nobody to ring the bell. */
+const unwatched = 2;
+
+/**
+ * Arms the bell of an endpoint by `arm`. In shared memory whoever wakes it may be of another process:
+ * the ringer then has to watch the endpoint, and is started by the first one that sleeps.
+ *
+ * @returns Whether it is armed.
+ */
+export function armBell(endpoint: Endpoint, arm: () => number): boolean {
+  // A ringer may end just now.
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const answer = arm();
+    if (answer !== unwatched) return answer === 1;
+    watch(endpoint);
+  }
+  return false;
+}
+
+/** Has an endpoint watched; if that cannot be, it is to sleep all the same, and to look by itself. */
+function watch({ handle, bells }: Endpoint): void {
+  try {
+    if (!hasFailed) {
+      register(bells, "have a bell watched", (symbols, ringer) => {
+        return symbols.millrace_ringer_watch(ringer, handle);
+      });
+      return;
+    }
+  } catch (error) {
+    // Whoever sleeps has nobody to throw at.
+    fail(error);
+  }
+  check(native().symbols.millrace_ringer_watch(0, handle), "wait unwatched");
+}
+
+function fail(error: unknown): void {
+  hasFailed = true;
+  process.emitWarning(
+    `the Worker that rings bells for native threads and other processes failed: ${error}`,
+  );
+}
 
 /**
  * Has bells of a channel rung for native threads, by a Worker that is started if there is none.
@@ -30,13 +75,23 @@ let current: Ringer | undefined;
  * @returns The ringer it is registered with now.
  */
 export function ringForNative(channel: number, bells: Bells, registeredWith: number): number {
+  if (current !== undefined && current.handle === registeredWith) return registeredWith;
+  return register(bells, "have bells rung for native threads", (symbols, ringer) => {
+    return symbols.millrace_ringer_register(ringer, channel);
+  });
+}
+
+/** Registers with the ringer of this thread, by `call`, and tells its Worker the bells. */
+function register(
+  bells: Bells,
+  action: string,
+  call: (symbols: NativeSymbols, ringer: number) => number,
+): number {
   const { symbols } = native();
-  const action = "have bells rung for native threads";
   // A ringer that has nothing to ring for ends by itself, perhaps just now.
   for (let attempt = 0; attempt < 2; attempt++) {
     current ??= start();
-    if (current.handle === registeredWith) return registeredWith;
-    const registration = symbols.millrace_ringer_register(current.handle, channel);
+    const registration = call(symbols, current.handle);
     if (registration !== Status.invalidHandle) {
       check(registration, action);
       current.worker.postMessage({ registration, bells: bells.words.buffer });
@@ -59,7 +114,7 @@ function start(): Ringer {
       // Native threads learn that nobody rings; whoever sleeps looks for itself twice a second.
       symbols.millrace_ringer_close(handle, 0);
       if (current === ringer) current = undefined;
-      process.emitWarning(`the Worker that rings bells for native threads failed: ${error}`);
+      fail(error);
     });
     worker.on("message", () => void worker.terminate()); // it has ended
     // Last: a listener would have it keep the process alive again.

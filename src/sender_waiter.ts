@@ -6,6 +6,7 @@
 
 import { Bells } from "./bells.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { armBell } from "./ringer.ts";
 import type { SlabPort } from "./slab.ts";
 import { type PollBudget, Waiter } from "./waiter.ts";
 
@@ -37,7 +38,11 @@ export class SenderWaiter {
     const { symbols } = endpoint;
     this.#room = new Waiter(endpoint.bells.words, Bells.ofSender(endpoint.info.index), {
       attempt: () => target.attempt() || this.#turnTo(target.slabsNeeded() !== undefined),
-      arm: () => symbols.millrace_sender_arm(endpoint.handle, target.slotsNeeded()) === 1,
+      arm: () =>
+        armBell(
+          endpoint,
+          () => symbols.millrace_sender_arm(endpoint.handle, target.slotsNeeded()),
+        ),
       disarm: () => void symbols.millrace_sender_disarm(endpoint.handle),
       orphans: () => endpoint.orphans(),
     }, pollBudget);

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 6
+#define MILLRACE_ABI_VERSION 7
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -282,7 +282,8 @@ int32_t millrace_channel_create(const millrace_channel_options *options);
 int32_t millrace_channel_close(uint32_t channel, const uint8_t *reason, uint32_t reason_bytes);
 /* Closes, revokes unused tickets, and gives the handle up. */
 int32_t millrace_channel_dispose(uint32_t channel);
-/* 1: the drain bell is armed. 0: the channel is drained already. */
+/* 1: the drain bell is armed. 0: the channel is drained already. 2: nothing was armed; an endpoint of a
+ * channel made with is_shared must be watched first (millrace_ringer_watch). */
 int32_t millrace_channel_arm_drain(uint32_t channel);
 
 int32_t millrace_ticket_issue(uint32_t channel, uint32_t role, millrace_ticket *ticket);
@@ -327,7 +328,7 @@ int32_t millrace_sender_reserve(uint32_t sender, uint32_t slots_min);
 int32_t millrace_sender_commit(uint32_t sender, uint32_t slots, uint32_t messages);
 /* 1: there is room, or the channel is closed. 0: the time is up. */
 int32_t millrace_sender_wait(uint32_t sender, uint32_t slots_min, uint32_t strategy, uint32_t timeout_us);
-/* 1: the sender's bell is armed. 0: there is room, or the channel is closed. */
+/* 1: the sender's bell is armed. 0: there is room, or the channel is closed. 2: as of the channel. */
 int32_t millrace_sender_arm(uint32_t sender, uint32_t slots_min);
 int32_t millrace_sender_disarm(uint32_t sender);
 
@@ -338,7 +339,7 @@ int32_t millrace_receiver_poll(uint32_t receiver, uint32_t messages_max);
 int32_t millrace_receiver_release(uint32_t receiver, uint32_t slots, uint32_t messages);
 /* 1: there is something to poll. 0: the time is up. */
 int32_t millrace_receiver_wait(uint32_t receiver, uint32_t strategy, uint32_t timeout_us);
-/* 1: the receiver's bell is armed. 0: there is something to poll. */
+/* 1: the receiver's bell is armed. 0: there is something to poll. 2: as of the channel. */
 int32_t millrace_receiver_arm(uint32_t receiver);
 int32_t millrace_receiver_disarm(uint32_t receiver);
 /* The receiver's eventfd, the same with every call, for epoll, io_uring, libuv or a plain read. It is
@@ -350,7 +351,8 @@ int32_t millrace_receiver_disarm(uint32_t receiver);
  * can wait; read it once for each time it is readable, and before arming. */
 int32_t millrace_receiver_event_fd(uint32_t receiver);
 /* 1: armed: the next message, or the end, makes the descriptor readable. 0: there is something to
- * poll. MILLRACE_INVALID_ARGUMENT without a call of millrace_receiver_event_fd before. A blocking wait,
+ * poll. 2: nothing was armed; in a channel made with is_shared a ringer writes to the descriptor, and
+ * must watch first. MILLRACE_INVALID_ARGUMENT without a call of millrace_receiver_event_fd before. A blocking wait,
  * or millrace_receiver_arm, takes the arm away and makes the descriptor readable. */
 int32_t millrace_receiver_arm_event_fd(uint32_t receiver);
 /* Disarms for one that will not poll; answers the bells to ring: a wake-up that was on its way goes to
@@ -414,6 +416,10 @@ uint32_t millrace_ringers_alive(void);
 int32_t millrace_ringer_create(void);
 /* Has the ringer ring for a channel of this thread; answers the registration: 1, 2, 3, ... */
 int32_t millrace_ringer_register(uint32_t ringer, uint32_t channel);
+/* Has the ringer watch what an endpoint (a sender, a receiver, a channel) of this thread sleeps on, in a
+ * channel made with is_shared, where whoever wakes it may be of another process; answers a registration,
+ * too. With a ringer of 0 the endpoint sleeps unwatched: it has to look by itself from time to time. */
+int32_t millrace_ringer_watch(uint32_t ringer, uint32_t endpoint);
 /* 1: there are bells to ring. 0: the time is up, or request->posts is not posts_handled. The first
  * thread to call it is the ringer's. */
 int32_t millrace_ringer_wait(uint32_t ringer, uint32_t posts_handled, uint32_t timeout_us,

@@ -32,6 +32,8 @@ pub const Waiting = enum(u32) {
     futex_shared = 4,
     /// As `bell`, where other processes wake: the bell ringer watches this word, and rings.
     bell_shared = 5,
+    /// As `event_fd`, where other processes wake: the bell ringer watches this word, and writes.
+    event_fd_shared = 6,
     _,
 
     /// The same arm in a segment that is shared, or is not.
@@ -40,6 +42,7 @@ pub const Waiting = enum(u32) {
         return switch (self) {
             .futex => .futex_shared,
             .bell => .bell_shared,
+            .event_fd => .event_fd_shared,
             else => self,
         };
     }
@@ -105,6 +108,10 @@ pub const WaitWord = extern struct {
                 // If it is of this process, a caller that is JavaScript is quicker than the ringer.
                 return .ring_bell;
             },
+            .event_fd_shared => {
+                os.futexWakeShared(&self.word, waiters_all);
+                return .write_event;
+            },
             // Or what no side ever writes: whoever sleeps here is then of a shared segment.
             .futex_shared, .awake, _ => {
                 os.futexWakeShared(&self.word, waiters_all);
@@ -123,6 +130,10 @@ pub const WaitWord = extern struct {
                 self.countWake();
                 switch (@as(Waiting, @enumFromInt(was))) {
                     .event_fd => return .write_event,
+                    .event_fd_shared => {
+                        os.futexWakeShared(&self.word, waiters_all);
+                        return .write_event;
+                    },
                     .futex => os.futexWake(&self.word, 1),
                     else => os.futexWakeShared(&self.word, waiters_all),
                 }

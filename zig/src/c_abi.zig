@@ -23,7 +23,7 @@ const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 6;
+pub const abi_version = 7;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -203,14 +203,15 @@ export fn millrace_channel_dispose(channel: u32) i32 {
     return bellsNumber(endpoint.disposeChannel(channel) catch |err| return Status.of(err));
 }
 
-/// 1: armed. 0: drained already.
+/// 1: armed. 0: drained already. 2: nothing was armed; in a shared segment the endpoint must be watched.
 export fn millrace_channel_arm_drain(channel: u32) i32 {
     const slot = endpoint.find(channel) catch |err| return Status.of(err);
-    const control = slot.channel.segment.control();
-    control.drain_wait.arm(.bell);
-    if (!channel_module.isDrained(slot.channel.segment)) return 1;
-    _ = control.drain_wait.disarm();
-    return 0;
+    if (slot.body != .channel) return Status.invalid_handle.number();
+    return armedNumber(endpoint.armBell(slot, 0));
+}
+
+fn armedNumber(armed: channel_module.Armed) i32 {
+    return @intCast(@intFromEnum(armed));
 }
 
 export fn millrace_ticket_issue(channel: u32, role: u32, ticket: *Ticket) i32 {
@@ -378,17 +379,17 @@ export fn millrace_sender_wait(handle: u32, slots_min: u32, strategy: u32, timeo
     return @intFromBool(sender.wait(slots_min, how, nanoseconds(timeout_us)));
 }
 
-/// 1: armed, sleep on the bell. 0: there is room, or the ring is sealed.
+/// 1: armed, sleep on the bell. 0: there is room, or the ring is sealed. 2: as of the channel above.
 export fn millrace_sender_arm(handle: u32, slots_min: u32) i32 {
     const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
     const sender = &slot.body.sender;
     if (slots_min == 0 or slots_min > sender.producer.capacity) return Status.invalid_argument.number();
-    return @intFromBool(sender.arm(slots_min));
+    return armedNumber(endpoint.armBell(slot, slots_min));
 }
 
 export fn millrace_sender_disarm(handle: u32) i32 {
     const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
-    slot.body.sender.disarm();
+    endpoint.disarm(slot);
     return 0;
 }
 
@@ -428,10 +429,10 @@ export fn millrace_receiver_wait(handle: u32, strategy: u32, timeout_us: u32) i3
     return @intFromBool(slot.body.receiver.wait(how, nanoseconds(timeout_us)));
 }
 
-/// 1: armed, sleep on the bell. 0: there is something to poll.
+/// 1: armed, sleep on the bell. 0: there is something to poll. 2: as of the channel above.
 export fn millrace_receiver_arm(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
-    return @intFromBool(slot.body.receiver.arm(.bell));
+    return armedNumber(endpoint.armBell(slot, 0));
 }
 
 /// The receiver's eventfd.
@@ -443,13 +444,12 @@ export fn millrace_receiver_event_fd(handle: u32) i32 {
 /// 1: armed, wait for the eventfd. 0: there is something to poll.
 export fn millrace_receiver_arm_event_fd(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
-    const armed = slot.body.receiver.armEventFd() orelse return Status.invalid_argument.number();
-    return @intFromBool(armed);
+    return armedNumber(endpoint.armEventFd(slot) orelse return Status.invalid_argument.number());
 }
 
 export fn millrace_receiver_disarm(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
-    slot.body.receiver.disarm();
+    endpoint.disarm(slot);
     return 0;
 }
 
@@ -596,6 +596,12 @@ export fn millrace_ringer_create() i32 {
 /// The registration's number: how many the ringer has had.
 export fn millrace_ringer_register(ringer_id: u32, channel: u32) i32 {
     return @intCast(endpoint.registerRinging(channel, ringer_id) catch |err| return Status.of(err));
+}
+
+/// Has a ringer watch what an endpoint on a shared segment sleeps on; 0: it sleeps unwatched. The
+/// registration's number, as above.
+export fn millrace_ringer_watch(ringer_id: u32, handle: u32) i32 {
+    return @intCast(endpoint.watch(handle, ringer_id) catch |err| return Status.of(err));
 }
 
 /// 1: there are bells to ring. 0: the time is up, or there are registrations to be learnt.

@@ -31,6 +31,15 @@ pub const Bells = packed struct(u32) {
     }
 };
 
+/// What arming a bell comes to.
+pub const Armed = enum(u32) {
+    /// There is something to do: do not sleep.
+    no = 0,
+    yes = 1,
+    /// Nothing was armed: in a shared segment a ringer must watch the word first.
+    unwatched = 2,
+};
+
 /// Whether the caller can ring bells. A dying thread cannot: it leaves bell arms in place.
 pub const Ringer = enum { can_ring, cannot_ring };
 
@@ -212,6 +221,15 @@ pub fn tellDrained(segment: Segment, bells: *Bells) void {
     const control = segment.control();
     if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return;
     if (isDrained(segment)) bells.drain = control.drain_wait.take() == .ring_bell;
+}
+
+/// Arms the bell of whoever waits in drained(). False: it is drained.
+pub fn armDrain(segment: Segment) bool {
+    const word = &segment.control().drain_wait;
+    word.arm(segment.waiting(.bell));
+    if (!isDrained(segment)) return true;
+    _ = word.disarm();
+    return false;
 }
 
 /// Whether nothing is left to receive, or nobody to receive it.

@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const os = @import("os/linux.zig");
+const bell = @import("bell.zig");
 const channel_module = @import("channel.zig");
 const pool_module = @import("pool.zig");
 const Pool = pool_module.Pool;
@@ -94,6 +95,12 @@ pub const Slot = struct {
     /// JavaScript has handed a view of the mapping to the program, which may have passed it on.
     is_exposed: bool = false,
     body: Body = .channel,
+    /// In a shared segment: with the ringer of its thread.
+    watch: ?*ringer_module.Watch = null,
+    /// Its thread has no ringer, and sleeps all the same.
+    sleeps_unwatched: bool = false,
+    /// Counts what a look from time to time has found that nobody woke this endpoint for.
+    finds: u32 = 0,
     /// The next endpoint of the same thread, or of the free list: an index + 1.
     next: u32 = 0,
     previous: u32 = 0,
@@ -189,6 +196,9 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
     slot.owner.store(os.threadIdentity(), .monotonic);
     slot.channel = channel;
     slot.is_exposed = false;
+    slot.watch = null;
+    slot.sleeps_unwatched = false;
+    slot.finds = 0;
     slot.body = body;
     slot.previous = 0;
     slot.next = first;
@@ -204,6 +214,7 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
 fn free(slot: *Slot) void {
     const index: u32 = @intCast((@intFromPtr(slot) - @intFromPtr(&slots)) / @sizeOf(Slot));
     slot.handle.store(0, .release);
+    ringer_module.unwatch(&slot.watch);
     if (slot.next != 0) slots[slot.next - 1].previous = slot.previous;
     if (slot.previous != 0) {
         slots[slot.previous - 1].next = slot.next;
@@ -270,9 +281,88 @@ fn endWithoutOwner(channel: *Channel, ringer: channel_module.Ringer) void {
     ) == null) _ = channel_module.close(channel.segment, .receiver_gone, ringer);
 }
 
-/// A number that changes when a thread has died that may have owed this channel a bell.
-pub fn orphans(slot: *const Slot) u32 {
-    return slot.channel.segment.control().orphans.load(.seq_cst) +% ended_threads.load(.seq_cst);
+/// A number that changes when a thread has died that may have owed this channel a bell; in a shared
+/// segment also when there is something to do for one that sleeps, whoever failed to wake it.
+pub fn orphans(slot: *Slot) u32 {
+    const segment = slot.channel.segment;
+    if (segment.geometry.is_shared and !isAsleepForGood(slot)) slot.finds +%= 1;
+    return segment.control().orphans.load(.seq_cst) +% ended_threads.load(.seq_cst) +% slot.finds;
+}
+
+/// Whether the endpoint's arm is where it was set, and nothing has happened.
+fn isAsleepForGood(slot: *Slot) bool {
+    const watched = slot.watch orelse return false;
+    const armed = watched.armed.load(.monotonic);
+    if (armed == @intFromEnum(bell.Waiting.awake) or watched.word.load(.acquire) != armed) return false;
+    return switch (slot.body) {
+        .receiver => |*receiver| !receiver.holds(),
+        .sender => |*sender| !sender.hasRoomFor(1),
+        .channel => !channel_module.isDrained(slot.channel.segment),
+        .pool => true,
+    };
+}
+
+/// An event loop is about to sleep: a sender until there is room for `slots_min`, a receiver until there
+/// is something to receive, a channel's holder until it is drained.
+pub fn armBell(slot: *Slot, slots_min: u32) channel_module.Armed {
+    const segment = slot.channel.segment;
+    if (!isWatched(slot)) return .unwatched;
+    const armed = switch (slot.body) {
+        .sender => |*sender| sender.arm(slots_min),
+        .receiver => |*receiver| receiver.arm(.bell),
+        .channel => channel_module.armDrain(segment),
+        .pool => false,
+    };
+    if (!armed) return .no;
+    if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, segment.waiting(.bell));
+    return .yes;
+}
+
+/// The same for one that waits for its eventfd. Null: there is no descriptor yet.
+pub fn armEventFd(slot: *Slot) ?channel_module.Armed {
+    const segment = slot.channel.segment;
+    if (!isWatched(slot)) return .unwatched;
+    const armed = slot.body.receiver.armEventFd() orelse return null;
+    if (!armed) return .no;
+    if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, segment.waiting(.event_fd));
+    return .yes;
+}
+
+fn isWatched(slot: *const Slot) bool {
+    return !slot.channel.segment.geometry.is_shared or slot.sleeps_unwatched or ringer_module.isWatched(&slot.watch);
+}
+
+/// Takes the arm away, to look.
+pub fn disarm(slot: *Slot) void {
+    ringer_module.rest(&slot.watch);
+    switch (slot.body) {
+        .sender => |*sender| sender.disarm(),
+        .receiver => |*receiver| receiver.disarm(),
+        .channel, .pool => {},
+    }
+}
+
+/// Has a ringer watch the word that this endpoint sleeps on; 0: it is to sleep unwatched.
+pub fn watch(handle: u32, ringer: u32) (Error || ringer_module.Error)!u32 {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(handle);
+    const segment = slot.channel.segment;
+    if (!segment.geometry.is_shared or slot.body == .pool) return error.InvalidArgument;
+    if (ringer == 0) {
+        slot.sleeps_unwatched = true;
+        return 0;
+    }
+    const index = slot.index();
+    const word, const bells: channel_module.Bells = switch (slot.body) {
+        .sender => .{ &segment.waitLine(index).sender_wait, .{ .sender = true } },
+        .receiver => .{ channel_module.receiverWait(segment, index), .{
+            .receiver = true,
+            .receiver_index = @intCast(index),
+        } },
+        .channel, .pool => .{ &segment.control().drain_wait, .{ .drain = true } },
+    };
+    return ringer_module.watch(ringer, segment, word, bells, index, &slot.watch);
 }
 
 // ---- channels ----

@@ -84,6 +84,14 @@ pub const Receiver = union(enum) {
         };
     }
 
+    /// Whether poll() might find something.
+    pub fn holds(self: *const Receiver) bool {
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.holds(),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.holds(),
+        };
+    }
+
     /// Waits until poll() would find something. False: the time is up.
     pub fn wait(self: *Receiver, strategy: wait_module.Strategy, timeout_ns: u64) bool {
         self.leaveEvent();
@@ -109,7 +117,7 @@ pub const Receiver = union(enum) {
     fn leaveEvent(self: *Receiver) void {
         const word = channel.receiverWait(self.segment().*, self.index());
         // Only this thread arms. A waker that is faster than take() writes itself.
-        if (word.word.load(.monotonic) != @intFromEnum(bell.Waiting.event_fd)) return;
+        if (word.word.load(.monotonic) != @intFromEnum(self.segment().waiting(.event_fd))) return;
         _ = channel.deliver(self.segment().*, self.index(), word.take());
     }
 

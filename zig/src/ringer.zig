@@ -10,6 +10,14 @@
 //! whatever dies when. A ringer's own death is counted by the hook of its thread, which covers what
 //! it had taken and not rung.
 //!
+//! In a segment that other processes map, whoever publishes cannot know whose event loop sleeps: it
+//! wakes the futex of the wait word. So an endpoint on such a segment has its word **watched** by the
+//! ringer of its thread, which sleeps on all armed words it watches at once, and on its own. It looks
+//! at a word before it sleeps on it, and takes every look for the last: a word whose arm is gone has
+//! its bell rung, whenever that is noticed. An endpoint that arms kicks the ringer, which then sleeps
+//! on its word, too. Where the system has no such sleep, or beyond what it takes, the ringer looks
+//! every `look_ns` while anybody sleeps.
+//!
 //! A mutex of its own guards all of it. Nobody comes here but for an event loop that sleeps, which
 //! costs a system call anyway, and no holder of it waits for anything.
 
@@ -94,6 +102,29 @@ pub const Registration = struct {
     }
 };
 
+/// A wait word of an endpoint in a shared segment, on which an event loop of its thread sleeps.
+pub const Watch = struct {
+    /// Null: it has died.
+    ringer: ?*Ringer,
+    id: u32,
+    /// Not to be touched once `is_gone`, nor the word in it.
+    segment: Segment,
+    word: *const std.atomic.Value(u32),
+    bells: Bells,
+    ring_index: u32,
+    /// The arm that was set, as long as nobody knows that it is gone; awake: none.
+    armed: std.atomic.Value(u32) = .init(@intFromEnum(bell.Waiting.awake)),
+    is_gone: bool = false,
+    listed: std.DoublyLinkedList.Node = .{},
+
+    fn isArmed(self: *const Watch) bool {
+        return !self.is_gone and self.armed.load(.monotonic) != @intFromEnum(bell.Waiting.awake);
+    }
+};
+
+/// How often a ringer looks at words that it cannot sleep on.
+const look_ns = 2 * std.time.ns_per_ms;
+
 const Ringer = struct {
     id: u32,
     /// The thread that waits for requests; 0 before it comes.
@@ -105,6 +136,9 @@ const Ringer = struct {
     word: bell.WaitWord = std.mem.zeroes(bell.WaitWord),
     queue: std.DoublyLinkedList = .{},
     registrations: std.DoublyLinkedList = .{},
+    watches: std.DoublyLinkedList = .{},
+    /// A sleep on several words at once was refused.
+    has_no_wait_any: bool = false,
 
     /// Wakes the attendant. The mutex is held, as it is when the attendant arms: so either it sees
     /// what was changed before, or it is armed here.
@@ -137,6 +171,62 @@ const Ringer = struct {
         return null;
     }
 
+    /// Finds a watched word whose arm is gone, or an endpoint that is.
+    fn popWatch(self: *Ringer) ?Request {
+        var next = self.watches.first;
+        while (next) |node| {
+            next = node.next;
+            const watched: *Watch = @fieldParentPtr("listed", node);
+            if (watched.is_gone) {
+                const request: Request = .{ .registration = watched.id, .is_gone = 1 };
+                self.watches.remove(node);
+                allocator.destroy(watched);
+                return request;
+            }
+            const armed = watched.armed.load(.monotonic);
+            // Acquire: pairs with the exchange in takeArmed(); what was published before is then seen
+            // by whoever is rung.
+            if (armed == @intFromEnum(bell.Waiting.awake) or watched.word.load(.acquire) == armed) continue;
+            watched.armed.store(@intFromEnum(bell.Waiting.awake), .monotonic);
+            if (armed == @intFromEnum(bell.Waiting.event_fd_shared)) {
+                if (watched.segment.notifier) |notifier| notifier.write(watched.bells.receiver_index);
+                continue;
+            }
+            return .{ .registration = watched.id, .bells = @bitCast(watched.bells), .ring = watched.ring_index };
+        }
+        return null;
+    }
+
+    /// Sleeps until a request comes, or the arm of a watched word is gone. The mutex is held, and
+    /// given away meanwhile; what was found before the call is found under the same lock.
+    fn sleep(self: *Ringer, deadline: u64) void {
+        self.word.arm(.futex);
+        var waiters: [os.futex_waiters_max]os.FutexWaiter = undefined;
+        waiters[0] = os.futexWaiter(&self.word.word, @intFromEnum(bell.Waiting.futex), false);
+        var used: usize = 1;
+        var until = deadline;
+        var next = self.watches.first;
+        while (next) |node| : (next = node.next) {
+            const watched: *Watch = @fieldParentPtr("listed", node);
+            if (!watched.isArmed()) continue;
+            if (used == waiters.len or self.has_no_wait_any) {
+                until = @min(until, os.now() + look_ns);
+                break;
+            }
+            waiters[used] = os.futexWaiter(watched.word, watched.armed.load(.monotonic), true);
+            used += 1;
+        }
+        mutex.unlock();
+        // A word may be unmapped from here on: then the sleep ends at once, and its watch is gone.
+        if (used == 1) {
+            self.word.sleep(.futex, until -| os.now());
+        } else if (!os.futexWaitAny(waiters[0..used], until)) {
+            self.has_no_wait_any = true; // only this thread uses it
+        }
+        mutex.lock();
+        _ = self.word.disarm();
+    }
+
     /// Nobody will ring for its channels any more; it is freed when its thread lets go of it.
     fn die(self: *Ringer) void {
         self.is_dead = true;
@@ -149,6 +239,11 @@ const Ringer = struct {
             }
             registration.is_queued = false;
             owe(registration.segment);
+        }
+        while (self.watches.popFirst()) |node| {
+            const watched: *Watch = @fieldParentPtr("listed", node);
+            watched.ringer = null;
+            if (watched.is_gone) allocator.destroy(watched) else owe(watched.segment);
         }
         self.queue = .{};
     }
@@ -220,6 +315,73 @@ pub fn register(id: u32, segment: Segment, place: *?*Registration) Error!u32 {
     return registration.id;
 }
 
+/// Has a ringer watch a wait word of a shared segment, and ring `bells` when its arm is gone. Answers
+/// the number of the post, as register().
+pub fn watch(
+    id: u32,
+    segment: Segment,
+    word: *const bell.WaitWord,
+    bells: Bells,
+    ring_index: u32,
+    place: *?*Watch,
+) Error!u32 {
+    mutex.lock();
+    defer mutex.unlock();
+    const ringer = try find(id);
+    const watched = place.* orelse try allocator.create(Watch);
+    if (place.* != null) {
+        if (watched.ringer == ringer) return watched.id;
+        if (watched.ringer) |former| former.watches.remove(&watched.listed);
+    }
+    ringer.posts += 1;
+    watched.* = .{
+        .ringer = ringer,
+        .id = ringer.posts,
+        .segment = segment,
+        .word = &word.word,
+        .bells = bells,
+        .ring_index = ring_index,
+    };
+    place.* = watched;
+    ringer.watches.append(&watched.listed);
+    ringer.wake(); // it has a post to read
+    return watched.id;
+}
+
+/// Whether a ringer that lives watches.
+pub fn isWatched(place: *const ?*Watch) bool {
+    const watched = place.* orelse return false;
+    mutex.lock();
+    defer mutex.unlock();
+    return watched.ringer != null;
+}
+
+/// The word has been armed: the ringer is to sleep on it.
+pub fn kick(place: *const ?*Watch, armed: bell.Waiting) void {
+    const watched = place.* orelse return;
+    mutex.lock();
+    defer mutex.unlock();
+    watched.armed.store(@intFromEnum(armed), .monotonic);
+    // One that has died in the meantime has counted `orphans` up.
+    if (watched.ringer) |ringer| ringer.wake();
+}
+
+/// The arm was taken away by the one who set it. A ringer that overlooks it rings once in vain.
+pub fn rest(place: *const ?*Watch) void {
+    if (place.*) |watched| watched.armed.store(@intFromEnum(bell.Waiting.awake), .monotonic);
+}
+
+/// The endpoint goes, and its segment perhaps.
+pub fn unwatch(place: *?*Watch) void {
+    const watched = place.* orelse return;
+    mutex.lock();
+    defer mutex.unlock();
+    place.* = null;
+    watched.is_gone = true;
+    // It must not sleep on: that would keep the memory alive.
+    if (watched.ringer) |ringer| ringer.wake() else allocator.destroy(watched);
+}
+
 /// The channel is about to be unmapped.
 pub fn forget(place: *?*Registration) void {
     const registration = place.* orelse return;
@@ -233,7 +395,8 @@ pub fn forget(place: *?*Registration) void {
 /// Has bells of a channel rung, on behalf of a thread that cannot. The caller keeps the channel from
 /// being freed.
 pub fn ring(segment: Segment, place: *const ?*Registration, bells: Bells, ring_index: u32) void {
-    if (@as(u32, @bitCast(bells)) == 0) return;
+    // Those who sleep in a shared segment were woken with their arm.
+    if (@as(u32, @bitCast(bells)) == 0 or segment.geometry.is_shared) return;
     mutex.lock();
     defer mutex.unlock();
     const registration = place.* orelse return owe(segment);
@@ -264,18 +427,13 @@ pub fn wait(id: u32, posts_handled: u32, timeout_ns: u64, request: *Request) Err
         }
         request.* = .{ .posts = ringer.posts };
         if (ringer.posts != posts_handled) return false;
-        if (ringer.pop()) |found| {
+        if (ringer.pop() orelse ringer.popWatch()) |found| {
             request.* = found;
             request.posts = ringer.posts;
             return true;
         }
-        const now = os.now();
-        if (now >= deadline) return false;
-        ringer.word.arm(.futex);
-        mutex.unlock();
-        ringer.word.sleep(.futex, deadline - now);
-        mutex.lock();
-        _ = ringer.word.disarm();
+        if (os.now() >= deadline) return false;
+        ringer.sleep(deadline);
     }
 }
 
@@ -284,7 +442,7 @@ pub fn close(id: u32, only_if_idle: bool) Error!bool {
     mutex.lock();
     defer mutex.unlock();
     const ringer = try find(id);
-    if (only_if_idle and ringer.registrations.first != null) return false;
+    if (only_if_idle and (ringer.registrations.first != null or ringer.watches.first != null)) return false;
     ringer.die();
     if (ringer.attendant == os.threadIdentity()) _ = exit_hook.?.set(null);
     if (ringer.attendant == 0 or ringer.attendant == os.threadIdentity()) {
@@ -418,4 +576,139 @@ test "requests from several threads wake a ringer that sleeps, and none is lost"
     for (threads) |thread| thread.join();
     forget(&place);
     try std.testing.expect(try close(id, false));
+}
+
+/// A ringer's thread: what its Worker does, with a count a bell in place of bells.
+const TestAttendant = struct {
+    id: u32,
+    rung: [8]std.atomic.Value(u32) = @splat(.init(0)),
+    gone: std.atomic.Value(u32) = .init(0),
+
+    fn work(self: *TestAttendant) void {
+        var posts: u32 = 0;
+        var request: Request = .{};
+        while (true) {
+            const found = wait(self.id, posts, 10 * std.time.ns_per_s, &request) catch return;
+            posts = request.posts;
+            if (!found) continue;
+            if (request.is_gone != 0) _ = self.gone.fetchAdd(1, .release);
+            const bells: Bells = @bitCast(request.bells);
+            if (bells.sender) _ = self.rung[request.ring].fetchAdd(1, .release);
+        }
+    }
+
+    fn await(word: *const std.atomic.Value(u32), value: u32) !void {
+        const deadline = os.now() + 10 * std.time.ns_per_s;
+        while (word.load(.acquire) != value) {
+            if (os.now() > deadline) return error.TestTimeout;
+            os.yieldThread();
+        }
+    }
+};
+
+/// A shared segment and a second mapping of it, as another process has.
+fn testMappings() ![2]Segment {
+    const made: Segment = try .create(
+        try .init(.{ .kind = .mpsc, .slot_bytes = 4, .capacity = 2, .senders_max = 8, .is_shared = true }),
+        0,
+    );
+    errdefer made.destroy();
+    return .{ made, try .attach(os.duplicateDescriptor(made.fd.?).?) };
+}
+
+fn testWatch(has_no_wait_any: bool) !void {
+    const segment, const foreign = try testMappings();
+    defer segment.destroy();
+    defer foreign.destroy();
+    var attendant: TestAttendant = .{ .id = try create() };
+    ringers.get(attendant.id).?.has_no_wait_any = has_no_wait_any;
+    var places: [8]?*Watch = @splat(null);
+    const thread = try std.Thread.spawn(.{}, TestAttendant.work, .{&attendant});
+    for (&places, 0..) |*place, index| {
+        const sender: u32 = @intCast(index);
+        _ = try watch(attendant.id, segment, &segment.waitLine(sender).sender_wait, .{ .sender = true }, sender, place);
+        try std.testing.expect(isWatched(place));
+    }
+    for (1..50) |round| {
+        for (&places, 0..) |*place, index| {
+            segment.waitLine(@intCast(index)).sender_wait.arm(.bell_shared);
+            kick(place, .bell_shared);
+        }
+        // What a waker in another process does, and it knows nothing of a ringer. Some arms are taken
+        // before the ringer sleeps on them, some after.
+        for (0..places.len) |index| {
+            try std.testing.expectEqual(.ring_bell, foreign.waitLine(@intCast(index)).sender_wait.take());
+        }
+        for (&attendant.rung) |*rung| try TestAttendant.await(rung, @intCast(round));
+    }
+    // One that disarms is not rung.
+    segment.waitLine(0).sender_wait.arm(.bell_shared);
+    kick(&places[0], .bell_shared);
+    rest(&places[0]);
+    _ = segment.waitLine(0).sender_wait.disarm();
+    for (&places) |*place| unwatch(place);
+    try TestAttendant.await(&attendant.gone, places.len);
+    try std.testing.expectEqual(49, attendant.rung[0].raw);
+    try std.testing.expect(try close(attendant.id, true));
+    thread.join();
+}
+
+test "a ringer rings for watched words whose arm another process took" {
+    try testWatch(false);
+}
+
+test "a ringer that cannot sleep on several words looks at them" {
+    try testWatch(true);
+}
+
+test "a ringer watches more words than it can sleep on" {
+    const segment: Segment = try .create(
+        try .init(.{ .kind = .mpsc, .slot_bytes = 4, .capacity = 2, .senders_max = 300, .is_shared = true }),
+        0,
+    );
+    defer segment.destroy();
+    var attendant: TestAttendant = .{ .id = try create() };
+    var places: [300]?*Watch = @splat(null);
+    const thread = try std.Thread.spawn(.{}, TestAttendant.work, .{&attendant});
+    for (&places, 0..) |*place, index| {
+        const word = &segment.waitLine(@intCast(index)).sender_wait;
+        _ = try watch(attendant.id, segment, word, .{ .sender = true }, @intCast(index % 8), place);
+        word.arm(.bell_shared);
+        kick(place, .bell_shared);
+    }
+    for ([_]u32{ 299, 0, 150, 7 }) |index| _ = segment.waitLine(index).sender_wait.take();
+    for ([_]u32{ 299 % 8, 0, 150 % 8, 7 }) |index| try TestAttendant.await(&attendant.rung[index], 1);
+    for (&places) |*place| unwatch(place);
+    try TestAttendant.await(&attendant.gone, places.len);
+    _ = try close(attendant.id, false);
+    thread.join();
+}
+
+test "whoever is watched by a ringer that dies is owed a look, and passes to the next" {
+    const segment, const foreign = try testMappings();
+    defer segment.destroy();
+    defer foreign.destroy();
+    var place: ?*Watch = null;
+    const word = &segment.waitLine(0).sender_wait;
+    const first = try create();
+    _ = try watch(first, segment, word, .{ .sender = true }, 0, &place);
+    try std.testing.expect(isWatched(&place));
+    word.arm(.bell_shared);
+    kick(&place, .bell_shared);
+    _ = try close(first, false);
+    try std.testing.expect(!isWatched(&place));
+    try std.testing.expectEqual(1, segment.control().orphans.raw);
+    kick(&place, .bell_shared); // reaches nobody
+    const second = try create();
+    _ = try watch(second, segment, word, .{ .sender = true }, 0, &place);
+    word.arm(.bell_shared);
+    kick(&place, .bell_shared);
+    _ = foreign.waitLine(0).sender_wait.take();
+    var request: Request = .{};
+    try std.testing.expect(try wait(second, 1, 0, &request));
+    unwatch(&place);
+    try std.testing.expect(try wait(second, 1, 0, &request));
+    try std.testing.expectEqual(1, request.is_gone);
+    try std.testing.expect(try close(second, true));
+    try std.testing.expectEqual(0, count());
 }

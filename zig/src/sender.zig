@@ -129,6 +129,11 @@ pub const Sender = struct {
         return wait_module.wait(strategy, timeout_ns, blocker, condition);
     }
 
+    /// Whether there is room, or never will be.
+    pub fn hasRoomFor(self: *const Sender, slots_min: u32) bool {
+        return (RoomCondition{ .producer = &self.producer, .slots_min = slots_min }).holds();
+    }
+
     pub fn countFull(self: *Sender) void {
         const line = self.producer.line;
         line.times_full.store(line.times_full.raw +% 1, .monotonic);

@@ -1,0 +1,223 @@
+/**
+ * Channels in shared memory, as other processes see them, between the Workers of one: nobody knows here
+ * who it is that sleeps, so the wait word itself is rung, and the ringer of whoever sleeps on his event
+ * loop hears it.
+ */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import {
+  type Channel,
+  type ChannelOptions,
+  type Layout,
+  mpmc,
+  mpsc,
+  type ReceiversOptions,
+  type SendersOptions,
+  spmc,
+  spsc,
+  u32,
+  utf8,
+} from "../mod.ts";
+import { native } from "../src/native.ts";
+import { channelClosed, rejects, throws, until, within } from "./support/bounded.ts";
+import { channelsAlive, channelsSettled, collect, range } from "./support/channels.ts";
+import { openForeign, Workshop } from "./support/foreign.ts";
+import { supportFile } from "./support/runtime.ts";
+import { TestWorker, workerKinds } from "./support/workers.ts";
+
+type Options = ChannelOptions & SendersOptions & ReceiversOptions;
+type Create = <Value, Batch>(layout: Layout<Value, Batch>, options?: Options) => Channel<
+  Value,
+  Batch
+>;
+
+const kinds: Record<string, Create> = { mpsc, spsc, spmc, mpmc };
+const asleep = { shared: true, pollBudget: 0 } as const;
+
+const ringersAlive = () => native().symbols.millrace_ringers_alive();
+
+/** Waits until somebody has gone to sleep on the channel, `times` times in all. */
+async function untilAsleep<Value, Batch>(
+  channel: Channel<Value, Batch>,
+  times: number,
+): Promise<void> {
+  await until(() => {
+    const { timesSlept, receiverTimesSlept } = channel.stats();
+    return timesSlept + receiverTimesSlept >= times;
+  }, "they sleep");
+}
+
+test("shared must be a boolean", () => {
+  throws(() => mpsc(u32, { shared: 1 as unknown as boolean }), {
+    name: "TypeError",
+    message: /shared must be a boolean, received 1/,
+  });
+});
+
+for (const [kind, create] of Object.entries(kinds)) {
+  for (const worker of workerKinds) {
+    test(`${kind}: event loops that sleep are woken in both directions, ${worker} Worker`, async () => {
+      using there = create(u32, asleep);
+      using back = create(u32, asleep);
+      await using echo = new TestWorker(worker);
+      const echoed = echo.call("echo", there.receiverTicket(), back.senderTicket());
+      const sender = there.sender();
+      const receiver = back.receiver();
+      for (const value of range(100)) {
+        const reply = receiver.receive();
+        await sender.send(value);
+        assert.equal(await within(reply, "a reply"), value);
+      }
+      sender.close();
+      assert.equal(await echoed, 100);
+      await rejects(receiver.receive(), channelClosed);
+      receiver.close();
+    });
+  }
+
+  test(`${kind}: a sender that sleeps for want of room is woken, and drained() with it`, async () => {
+    using channel = create(u32, { ...asleep, capacity: 2 });
+    await using worker = new TestWorker("web");
+    await worker.call("openSender", channel.senderTicket());
+    const values = range(50);
+    const sent = worker.call("send", "send", values);
+    await untilAsleep(channel, 1);
+    const receiver = channel.receiver();
+    const drained = channel.drained();
+    const received: number[] = [];
+    while (received.length < values.length) {
+      received.push(await within(receiver.receive(), "a value"));
+    }
+    assert.deepEqual(received, values);
+    await sent;
+    await worker.call("closeSender");
+    await rejects(receiver.receive(), channelClosed);
+    await within(drained, "drained()");
+    receiver.close();
+  });
+
+  test(`${kind}: blocked threads are woken by event loops, and the reverse`, async () => {
+    using there = create(u32, { ...asleep, capacity: 1, wait: "block" });
+    await using worker = new TestWorker("node");
+    const received = worker.call("receiveAll", there.receiverTicket(), "receiveSync");
+    const sender = there.sender();
+    for (const value of range(50)) await within(sender.send(value), "room");
+    sender.close();
+    assert.deepEqual(await received, range(50));
+  });
+
+  test(`${kind}: close() wakes everyone who sleeps`, async () => {
+    using channel = create(u32, {
+      ...asleep,
+      capacity: 2,
+      maxReceivers: kind.endsWith("mc") ? 3 : 1,
+    });
+    const receivers = range(kind.endsWith("mc") ? 3 : 1).map(() => channel.receiver());
+    await using worker = new TestWorker("web");
+    await worker.call("openSender", channel.senderTicket());
+    const waiting = receivers.map((receiver) => rejects(receiver.receive(), channelClosed));
+    await untilAsleep(channel, receivers.length);
+    const drained = channel.drained();
+    channel.close();
+    await within(Promise.all(waiting), "the end");
+    await within(drained, "drained()");
+    for (const receiver of receivers) receiver.close();
+  });
+}
+
+test("a sender that sleeps for room is woken by the close of the last receiver", async () => {
+  using channel = mpsc(u32, { ...asleep, capacity: 2 });
+  await using worker = new TestWorker("web");
+  const receiver = channel.receiver();
+  await worker.call("openSender", channel.senderTicket());
+  const sent = rejects(worker.call("send", "send", range(5)), channelClosed);
+  await untilAsleep(channel, 1);
+  receiver.close();
+  await within(sent, "the error");
+});
+
+test("a Worker that sleeps, and with it its ringer, is terminated; the others are not disturbed", async () => {
+  using channel = mpmc(u32, asleep);
+  using sender = channel.sender();
+  channel.receiverTicket(); // while it is outstanding, the last receiver may go
+  await until(() => ringersAlive() === 0, "those of other tests have ended");
+  for (const kind of [...workerKinds, ...workerKinds]) {
+    const doomed = new TestWorker(kind);
+    doomed.call("receiveAll", channel.receiverTicket(), "receive").catch(() => {});
+    await until(() => ringersAlive() === 1, "it sleeps, watched by its ringer");
+    await doomed[Symbol.asyncDispose]();
+    await until(() => ringersAlive() === 0, "its ringer is gone");
+    const receiver = channel.receiver();
+    const value = receiver.receive();
+    await until(() => ringersAlive() === 1, "this thread sleeps, watched by its own");
+    sender.trySend(7);
+    assert.equal(await within(value, "a value"), 7);
+    receiver.close();
+    await until(() => ringersAlive() === 0, "which ends with the endpoint");
+  }
+});
+
+test("the ringer that watches ends with the last endpoint, and nothing is left", async () => {
+  await until(() => ringersAlive() === 0, "those of other tests have ended");
+  const before = await channelsSettled();
+  for (let round = 0; round < 3; round++) {
+    const channel = mpsc(u32, asleep);
+    const receiver = channel.receiver();
+    const value = receiver.receive();
+    const sender = channel.sender();
+    await untilAsleep(channel, 1);
+    assert.equal(ringersAlive(), 1);
+    sender.trySend(round);
+    assert.equal(await within(value, "a value"), round);
+    for (const end of [sender, receiver]) end.close();
+    channel[Symbol.dispose]();
+    await until(() => ringersAlive() === 0, "the ringer ends");
+  }
+  assert.equal(channelsAlive(), before);
+});
+
+test("eventFd() on shared memory: the descriptor is written by whoever is told of the arm", async () => {
+  using channel = mpsc(u32, asleep);
+  const receiver = channel.receiver();
+  await using worker = new TestWorker("web");
+  await worker.call("openSender", channel.senderTicket());
+  const eventFd = receiver.eventFd();
+  for (let round = 0; round < 20; round++) {
+    assert.equal(eventFd.arm(), true);
+    await worker.call("send", "trySend", [round]);
+    await until(() => channel.size === 1, "the value is there");
+    assert.equal(eventFd.arm(), false);
+    assert.deepEqual(receiver.tryReceive(), { state: "ok", value: round });
+  }
+  receiver.close();
+});
+
+// ---- wakers that are no JavaScript: nobody but the ringer can ring for them ----
+
+const workshop = new Workshop();
+const threads = openForeign(workshop.compile(supportFile("native_echo.c"), "library"), {
+  start_echo: { parameters: ["buffer", "buffer"], result: "i32" },
+  threads_running: { parameters: [], result: "u32" },
+});
+const threadsEnded = () => until(() => threads.threads_running() === 0, "the threads end");
+
+test("a native thread wakes event loops that sleep, through the ringer alone", async () => {
+  using there = mpsc(utf8, { ...asleep, capacity: 4096 });
+  using back = mpsc(utf8, { ...asleep, capacity: 4096 });
+  const sender = there.sender();
+  const receiver = back.receiver();
+  threads.start_echo(there.nativeReceiverTicket(), back.nativeSenderTicket());
+  // Each in vain would take half a second: so many are a hang.
+  const start = performance.now();
+  for (const index of range(200)) {
+    const reply = receiver.receive();
+    await sender.send(`message ${index}`);
+    assert.equal(await within(reply, "a reply"), `message ${index}`);
+  }
+  assert.ok(performance.now() - start < 60_000);
+  sender.close();
+  await collect(receiver);
+  await threadsEnded();
+  workshop[Symbol.dispose]();
+});
