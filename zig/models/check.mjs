@@ -116,6 +116,28 @@ const sound = [
     what: "2 sleepers on the bell, one gives up",
     defines: { GIVE_UPS: 1, SLEEPS: "BELL" },
   },
+  {
+    model: "claims",
+    what: "2 receivers, one of which dies with a claim and is replaced",
+    defines: { DEATHS: 1 },
+    large: true,
+  },
+  {
+    model: "claims",
+    what: "2 receivers, and a claim that a third one left",
+    defines: { LEAVES_CLAIM: 1 },
+  },
+  {
+    model: "sleepers",
+    what: "2 receivers that share a ring, one gives up, one closes",
+    defines: { GIVE_UPS: 1, CLOSES: 1 },
+    large: true,
+  },
+  {
+    model: "sleepers",
+    what: "2 receivers, a third dies at work",
+    defines: { MESSAGES: 1, DEATHS: 1 },
+  },
 ];
 
 const wake = { model: "wake", defines: { ...oneSender, MESSAGES: 2 } };
@@ -125,6 +147,11 @@ const recycle = { model: "recycle", defines: { ...futex } };
 const lateRegistration = { model: "recycle", defines: { CLOSES: 1, ...futex } };
 
 const pool = { model: "pool", defines: { GIVE_UPS: 1, SLEEPS: "FUTEX" } };
+
+const claims = { model: "claims", defines: {} };
+const leftClaim = { model: "claims", defines: { LEAVES_CLAIM: 1 } };
+const sleepers = { model: "sleepers", defines: {} };
+const givingUp = { model: "sleepers", defines: { GIVE_UPS: 1 } };
 
 const mutilated = [
   { ...wake, without: "COMMIT_FENCE", what: "the commit fence" },
@@ -178,6 +205,33 @@ const mutilated = [
   { ...pool, without: "SNAPSHOT", what: "the count of wake-ups from before arming" },
   { ...pool, without: "COUNT", what: "comparing a count, not the shared arm" },
   { ...pool, without: "SHARED_ARM", what: "leaving a shared arm in place" },
+  { ...claims, without: "GATE_FIRST", what: "the gate before the claim" },
+  { ...claims, without: "GATE_FENCE", what: "the gate's fence" },
+  { ...claims, without: "CURSOR_RECHECK", what: "a look at the cursor after the gate" },
+  { ...claims, without: "CURSOR_FIRST", what: "the cursor before the gates" },
+  { ...claims, without: "HELP_HEAD", what: "moving the head after a gate was withdrawn" },
+  { ...claims, without: "HEAD_SWAP", what: "the head moving by compare-and-swap" },
+  { ...claims, without: "RELEASE_FENCE", what: "the fence of a release by one of several" },
+  { ...leftClaim, without: "TAKE_OVER", what: "taking over what another left" },
+  { ...leftClaim, without: "LINE_SWAP", what: "one receiver taking a claim over" },
+  { ...leftClaim, without: "GATE_MOVE_ORDER", what: "the new gate before the old one goes" },
+  { ...leftClaim, without: "MOVES_RECHECK", what: "a look at the count of moved gates" },
+  { ...sleepers, without: "COMMIT_FENCE", what: "the commit fence" },
+  { ...sleepers, without: "READY_FENCE", what: "the ready fence" },
+  { ...sleepers, without: "IDLE_FENCE", what: "the idle fence" },
+  { ...sleepers, without: "IDLE_RECHECK", what: "the second look at the tail" },
+  { ...sleepers, without: "ARM_FENCE", what: "the fence of a sleeper's bit" },
+  { ...sleepers, without: "RECHECK", what: "the look after arming" },
+  { ...sleepers, without: "CALL_FOR_REST", what: "waking one more for what a claim leaves" },
+  { ...sleepers, without: "IDLE_AT_WORK", what: "a ring going idle while its receiver works" },
+  { ...givingUp, without: "PASS_ON", what: "passing a wake-up on" },
+  { ...givingUp, without: "NEXT_SLEEPER", what: "waking the next when one has gone" },
+  {
+    ...sleepers,
+    without: "CALL_AFTER_TAKE_OVER",
+    what: "waking one more after a claim was taken over",
+    defines: { MESSAGES: 1, DEATHS: 1 },
+  },
 ];
 
 function works(command, args) {
