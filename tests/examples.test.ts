@@ -28,6 +28,10 @@ const examples: Record<string, Example> = {
   },
   logging: { says: /^all requests are served: 4028 records, \d+ bytes, nothing lost$/m },
   managed_loop: { says: /measurements in \d+ batches and \d+ turns; meanwhile 100 requests/ },
+  "numa-ingest": {
+    says:
+      /^memory +wanted on .*\ncontrol[^]*\n200000 samples of each of \d+ nodes received, none lost$/m,
+  },
   pipeline: { says: /^samples: 100000 received of 100000 sent$/m },
 };
 

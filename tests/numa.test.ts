@@ -1,23 +1,37 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test from "node:test";
 import {
   currentCpu,
   currentNode,
+  type HugePagesError,
+  mpmc,
   mpsc,
   numa,
   type NumaError,
   type NumaNode,
   pinThread,
+  Receiver,
   type RegionPlacement,
+  Sender,
   u32,
+  u64,
   unpin,
+  utf8,
 } from "../mod.ts";
 import { runChild } from "./support/runtime.ts";
 import { whereabouts } from "./support/worker_tasks.ts";
-import { TestWorker, workerKinds } from "./support/workers.ts";
+import { TestWorker, type WorkerKind, workerKinds } from "./support/workers.ts";
 
 /** Nodes with CPUs and memory this process may use. */
 const nodes = numa.topology().nodes.filter(({ cpus, allowed }) => cpus.length > 0 && allowed);
@@ -182,11 +196,23 @@ test("topology() refuses a root that is no path", () => {
   }
 });
 
+/**
+ * Workers of these tests. They are kept: on an emulated machine starting one takes seconds.
+ */
+const crews: Record<WorkerKind, TestWorker[]> = { web: [], node: [] };
+
+function crew(kind: WorkerKind, count: number): TestWorker[] {
+  const workers = crews[kind];
+  while (workers.length < count) workers.push(new TestWorker(kind));
+  return workers.slice(0, count);
+}
+
 for (const kind of workerKinds) {
   test(`pinThread() holds for its own Worker alone, and unpin() undoes it (${kind} Worker)`, async () => {
-    await using pinned = new TestWorker(kind);
-    await using other = new TestWorker(kind);
+    const [other] = crew("web", 1) as [TestWorker];
+    const pinned = (kind === "web" ? crew("web", 2)[1] : crew("node", 1)[0]) as TestWorker;
     const before = await pinned.call("whereabouts");
+    const otherBefore = await other.call("whereabouts");
     const ownBefore = whereabouts().affinity;
     for (const { node, cpus } of nodes) {
       for (const cpu of cpus) {
@@ -196,7 +222,7 @@ for (const kind of workerKinds) {
       assert.equal(on.node, node);
       assert.deepEqual(listed(on.affinity), cpus);
     }
-    assert.equal((await other.call("whereabouts")).affinity, before.affinity);
+    assert.equal((await other.call("whereabouts")).affinity, otherBefore.affinity);
     assert.equal(whereabouts().affinity, ownBefore);
     assert.equal((await pinned.call("pin", undefined)).affinity, before.affinity);
   });
@@ -241,71 +267,99 @@ test("pinThread() refuses CPUs and nodes that do not exist, and what is neither"
   assert.equal(whereabouts().affinity, before);
 });
 
-test("pinThread() refuses a CPU that the process's affinity leaves out", async () => {
+/** What child_numa.ts has to tell, which is asked once. */
+let childAnswer: Promise<Record<string, unknown>> | undefined;
+
+function askChild(): Promise<Record<string, unknown>> {
+  return childAnswer ??= (async () => {
+    const cpus = nodes.flatMap(({ cpus }) => cpus);
+    const parameters = [`${cpus[0]}`, `${cpus.at(-1)}`];
+    const child = await runChild("child_numa.ts", parameters, { limitMs: 60_000 });
+    assert.equal(child.code, 0, child.stderr);
+    return JSON.parse(child.stdout);
+  })();
+}
+
+test("pinThread() refuses a CPU that the process's affinity leaves out", {
+  skip: nodes.flatMap(({ cpus }) => cpus).length < 2 && "this machine has one CPU",
+}, async () => {
+  const { affinity } = await askChild();
   const [first] = firstNode.cpus;
-  const cpus = nodes.flatMap(({ cpus }) => cpus);
-  const other = cpus.find((cpu) => cpu !== first);
-  if (other === undefined) return; // a machine of one CPU
-  const child = await runChild("child_numa.ts", ["affinity", `${first}`, `${other}`]);
-  assert.equal(child.code, 0, child.stderr);
-  assert.deepEqual(JSON.parse(child.stdout), {
-    cpus: [first],
-    code: "CPU_NOT_ALLOWED",
-    affinity: `${first}`,
-  });
+  assert.deepEqual(affinity, { cpus: [first], code: "CPU_NOT_ALLOWED", affinity: `${first}` });
 });
+
+for (const [name, code] of [["EPERM", "NUMA_REFUSED"], ["ENOSYS", "NUMA_UNSUPPORTED"]] as const) {
+  test(`where a seccomp filter answers ${name} to mbind, "require" throws and "prefer" goes on`, async () => {
+    const told = (await askChild())[name] as {
+      required: string[];
+      received: unknown;
+      regions: RegionPlacement[];
+      pinned: string[];
+    };
+    assert.deepEqual(told.required, [code, code, code]);
+    assert.deepEqual(told.received, { state: "ok", value: 7 });
+    assert.equal(told.regions.length, 2);
+    for (const region of told.regions) {
+      assert.equal(region.numa, "prefer");
+      assert.equal(region.refusal, code);
+      assert.equal(region.nodes, undefined);
+    }
+    assert.deepEqual(told.pinned, ["NUMA_REFUSED", "NUMA_REFUSED"]);
+  });
+}
 
 for (const shared of [false, true]) {
   const kind = shared ? "a memfd" : "anonymous memory";
 
   test(`the ring of a pinned sender lies on its node, over ${kind}`, async () => {
-    using channel = mpsc(u32, { capacity, shared });
-    using receiver = channel.receiver({ node: firstNode.node, numa: "require" });
-    const total: Record<number, number> = {};
-    const workers: TestWorker[] = [];
-    try {
-      for (const { node } of nodes) {
-        for (const mode of ["prefer", "require"] as const) {
-          const worker = new TestWorker("web");
-          workers.push(worker);
-          assert.equal((await worker.call("pin", { node })).node, node);
-          await worker.call("openSender", channel.senderTicket(), { node: "local", numa: mode });
-          // The whole ring, so that every page is touched.
-          const values = Array.from({ length: capacity }, (_, index) => index);
-          await worker.call("send", "sendAll", values);
-          const ring = channel.placement().rings.at(-1);
-          assertOn(ring, node);
-          assert.equal(ring?.numa, mode);
-          assert.equal(ring?.untouched, 0);
-          assert.equal(ring?.pages, ringBytes / 4096 + 1);
-          total[node] = (total[node] ?? 0) + (ring?.pages ?? 0);
-        }
+    const workers = crew("web", nodes.length);
+    for (const mode of ["prefer", "require"] as const) {
+      using channel = mpsc(u32, { capacity, shared });
+      using receiver = channel.receiver({ node: firstNode.node, numa: "require" });
+      const total: Record<number, number> = {};
+      const tickets = nodes.map(() => channel.senderTicket());
+      for (const [index, { node }] of nodes.entries()) {
+        const worker = workers[index] as TestWorker;
+        assert.equal((await worker.call("pin", { node })).node, node);
+        const ticket = tickets[index] as (typeof tickets)[0];
+        await worker.call("openSender", ticket, { node: "local", numa: mode });
+        if (mode === "require") assert.equal(channel.placement().rings.at(-1)?.untouched, 0);
+        // The whole ring, so that every page is touched.
+        await worker.call("send", "sendAll", new Uint32Array(capacity).fill(node) as never);
+        const ring = channel.placement().rings.at(-1);
+        assertOn(ring, node);
+        assert.equal(ring?.numa, mode);
+        assert.equal(ring?.untouched, 0);
+        assert.equal(ring?.pages, ringBytes / 4096 + 1);
+        total[node] = (total[node] ?? 0) + (ring?.pages ?? 0);
       }
       const { control } = channel.placement();
       assertOn(control, firstNode.node);
       total[firstNode.node] = (total[firstNode.node] ?? 0) + control.pages;
       const kernel = pagesUnderPolicy();
       assert.deepEqual(kernel.nodes, total);
-      const policies = nodes.flatMap(({ node }) => [`bind:${node}`, `prefer:${node}`]).sort();
-      assert.deepEqual(kernel.policies, policies);
+      const policy = mode === "require" ? "bind" : "prefer";
+      const policies = nodes.map(({ node }) => `${policy}:${node}`);
+      policies.push(`bind:${firstNode.node}`);
+      assert.deepEqual(kernel.policies, [...new Set(policies)].sort());
       // Everything arrives, from either node.
-      let received = 0;
       for (const worker of workers) await worker.call("closeSender");
-      for await (const batch of receiver.batches()) received += batch.length;
-      assert.equal(received, capacity * workers.length);
-    } finally {
-      for (const worker of workers) await worker[Symbol.asyncDispose]();
+      const received: Record<number, number> = {};
+      for await (const batch of receiver.batches()) {
+        for (const node of batch) received[node] = (received[node] ?? 0) + 1;
+      }
+      assert.deepEqual(received, Object.fromEntries(nodes.map(({ node }) => [node, capacity])));
     }
+    for (const worker of workers) await worker.call("pin", undefined);
   });
 }
 
 test("a consumer on another node receives every message", { skip: needsTwo }, async () => {
+  const [producer, consumer] = crew("web", 2) as [TestWorker, TestWorker];
+  await consumer.call("pin", { node: lastNode.node });
+  await producer.call("pin", { node: firstNode.node });
   for (const shared of [false, true]) {
     using channel = mpsc(u32, { capacity: 1024, shared, numa: "require" });
-    await using consumer = new TestWorker("web");
-    await using producer = new TestWorker("web");
-    await consumer.call("pin", { node: lastNode.node });
-    await producer.call("pin", { node: firstNode.node });
     await consumer.call("openReceiver", channel.receiverTicket());
     await producer.call("openSender", channel.senderTicket());
     const values = Array.from({ length: 20_000 }, (_, index) => index);
@@ -316,31 +370,270 @@ test("a consumer on another node receives every message", { skip: needsTwo }, as
     assertOn(rings[0], firstNode.node);
     await producer.call("closeSender");
     assert.deepEqual(await received, values);
+    await consumer.call("closeReceiver");
+  }
+  for (const worker of [consumer, producer]) await worker.call("pin", undefined);
+});
+
+test("a node that does not exist is refused if required, and told if preferred", () => {
+  using channel = mpsc(u32, { capacity });
+  const ticket = channel.senderTicket();
+  const nowhere = { node: 1000 } as const;
+  assert.equal(codeOf(() => Sender.open(ticket, { ...nowhere, numa: "require" })), "NO_SUCH_NODE");
+  assert.equal(codeOf(() => channel.sender({ node: 2 ** 31, numa: "require" })), "NO_SUCH_NODE");
+  assert.equal(codeOf(() => channel.receiver({ ...nowhere, numa: "require" })), "NO_SUCH_NODE");
+  assert.equal(codeOf(() => mpsc(u32, { ...nowhere, numa: "require" })), "NO_SUCH_NODE");
+  assert.equal(channel.stats().senders, 0);
+  assert.equal(channel.placement().rings.length, 0);
+  // The ticket is as good as it was, and so is the channel.
+  using sender = Sender.open(ticket, nowhere);
+  using receiver = channel.receiver(nowhere);
+  sender.trySend(7);
+  assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 7 });
+  const { control, rings } = channel.placement();
+  for (const region of [control, rings[0] as RegionPlacement]) {
+    assert.equal(region.numa, "prefer");
+    assert.equal(region.wanted, 1000);
+    assert.equal(region.refusal, "NO_SUCH_NODE");
+    assert.ok(Object.values(region.nodes ?? {}).reduce((sum, pages) => sum + pages, 0) > 0);
   }
 });
 
-for (
-  const [name, errorNumber, code] of [["EPERM", 1, "NUMA_REFUSED"], [
-    "ENOSYS",
-    38,
-    "NUMA_UNSUPPORTED",
-  ]]
-) {
-  test(`where a seccomp filter answers ${name} to mbind, "require" throws and "prefer" goes on`, async () => {
-    const child = await runChild("child_numa.ts", ["seccomp", `${errorNumber}`]);
-    assert.equal(child.code, 0, child.stderr);
-    const told = JSON.parse(child.stdout);
-    assert.deepEqual(
-      [told.required, told.requiredReceiver, told.requiredChannel],
-      [code, code, code],
-    );
-    assert.deepEqual(told.received, { state: "ok", value: 7 });
-    assert.equal(told.rings.length, 1);
-    for (const region of [told.control, ...told.rings]) {
-      assert.equal(region.numa, "prefer");
-      assert.equal(region.refusal, code);
-      assert.equal(region.nodes, undefined);
+test('without options nothing is placed, and numa: "off" overrides', () => {
+  using plain = mpsc(u32, { capacity });
+  using sender = plain.sender();
+  using off = plain.sender({ node: firstNode.node, numa: "off" });
+  using receiver = plain.receiver();
+  using local = mpsc(u32, { capacity, numa: "off" });
+  using overruled = local.sender({ node: "local" });
+  using asked = local.sender({ node: "local", numa: "prefer" });
+  for (const each of [sender, off, overruled, asked]) each.trySend(1);
+  assert.equal(receiver.receiveBatch(2).length, 2);
+  const modes = (channel: typeof plain) => channel.placement().rings.map(({ numa }) => numa);
+  assert.deepEqual(modes(plain), ["off", "off"]);
+  assert.deepEqual(modes(local), ["off", "prefer"]);
+  assert.equal(plain.placement().control.numa, "off");
+  assert.equal(plain.placement().control.wanted, undefined);
+});
+
+test("options about nodes that cannot be are refused", () => {
+  using channel = mpsc(u32, { capacity: 8 });
+  const ticket = channel.senderTicket();
+  const attempts = (options: unknown) => [
+    () => channel.sender(options as { node: number }),
+    () => channel.receiver(options as { node: number }),
+    () => Sender.open(ticket, options as { node: number }),
+  ];
+  for (const node of [-1, 1.5, NaN, "here", null, 2 ** 32 - 1, {}]) {
+    for (const attempt of attempts({ node })) assert.throws(attempt, RangeError);
+    assert.throws(() => mpsc(u32, { node: node as number }), RangeError);
+  }
+  for (const numa of ["always", "toString", null, 1]) {
+    for (const attempt of attempts({ numa })) assert.throws(attempt, TypeError);
+    assert.throws(() => mpsc(u32, { numa: numa as "off" }), TypeError);
+  }
+  for (const options of [7, "local", null]) {
+    for (const attempt of attempts(options)) assert.throws(attempt, TypeError);
+  }
+  for (const shared of [1, "yes", null] as unknown[]) {
+    assert.throws(() => mpsc(u32, { shared: shared as boolean }), TypeError);
+  }
+  Sender.open(ticket).close();
+});
+
+test("a ring that gets another tenant moves to its node", () => {
+  for (const shared of [false, true]) {
+    using channel = mpsc(u32, { capacity, maxSenders: 1, shared });
+    using receiver = channel.receiver();
+    const waiting = [channel.senderTicket(), channel.senderTicket(), channel.senderTicket()];
+    const values = new Uint32Array(capacity).fill(7);
+    const tenants = [
+      { node: firstNode.node },
+      { node: lastNode.node, numa: "require" },
+      {},
+    ] as const;
+    for (const [index, options] of tenants.entries()) {
+      {
+        using sender = Sender.open(waiting[index] as (typeof waiting)[0], options);
+        assert.equal(sender.sendBatch(values), capacity);
+        const [ring] = channel.placement().rings;
+        if ("node" in options) assertOn(ring, options.node);
+        else assert.equal(ring?.wanted, undefined);
+      }
+      let received = 0;
+      while (received < capacity) received += receiver.receiveBatch(capacity).length;
+      assert.equal(receiver.tryReceive().state, index === tenants.length - 1 ? "closed" : "empty");
     }
-    assert.deepEqual(told.pinned, ["NUMA_REFUSED", "NUMA_REFUSED"]);
+  }
+});
+
+test("a channel's node is where its control block is, until a receiver says otherwise", () => {
+  using channel = mpsc(u32, { capacity, node: lastNode.node, numa: "require", latency: true });
+  assertOn(channel.placement().control, lastNode.node);
+  using receiver = channel.receiver();
+  assertOn(channel.placement().control, lastNode.node);
+  receiver.close();
+  using moved = mpsc(u32, { capacity, node: lastNode.node });
+  using _ = moved.receiver({ node: firstNode.node });
+  assertOn(moved.placement().control, firstNode.node);
+});
+
+test("of receivers that share a channel the first that asks decides where", () => {
+  using channel = mpmc(u32, { capacity, maxReceivers: 3 });
+  using _first = channel.receiver();
+  assert.equal(channel.placement().control.wanted, undefined);
+  using _second = channel.receiver({ node: lastNode.node });
+  using _third = channel.receiver({ node: firstNode.node, numa: "require" });
+  assertOn(channel.placement().control, lastNode.node);
+});
+
+test("a receiver that is refused leaves everything where it is", () => {
+  using channel = mpsc(u32, { capacity });
+  using _ = channel.receiver({ node: firstNode.node });
+  const ticket = channel.receiverTicket();
+  assert.throws(() => Receiver.open(ticket, { node: lastNode.node }), { code: "RECEIVER_TAKEN" });
+  assertOn(channel.placement().control, firstNode.node);
+});
+
+test("what is required of a full node is refused, and nobody is killed", { skip: needsTwo }, () => {
+  // A ring for which no node has room, and all of them together have.
+  const sizes = nodes.map(({ freeBytes }) => freeBytes);
+  const small = nodes.find(({ freeBytes }) => freeBytes === Math.min(...sizes)) as NumaNode;
+  const slots = 2 ** (Math.floor(Math.log2(small.freeBytes / 8)) + 1);
+  const free = sizes.reduce((sum, bytes) => sum + bytes, 0);
+  assert.ok(free - slots * 8 > 2 ** 27, `${free} bytes are not enough for this test`);
+  for (const shared of [false, true]) {
+    using channel = mpsc(u64, { capacity: slots, maxSenders: 2, shared });
+    const ticket = channel.senderTicket();
+    const full = { node: small.node, numa: "require" } as const;
+    assert.equal(codeOf(() => Sender.open(ticket, full)), "NODE_OUT_OF_MEMORY");
+    // What was touched for it is given back.
+    const left = numa.topology().nodes.reduce((sum, { freeBytes }) => sum + freeBytes, 0);
+    assert.ok(left > slots * 8, `${left} of ${free} bytes are free`);
+    // It is too much for the node, not for the ticket.
+    using sender = Sender.open(ticket, { ...full, numa: "prefer" });
+    using receiver = channel.receiver();
+    assert.equal(sender.trySend(5n), true);
+    assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 5n });
+    assertOn(channel.placement().rings[0], small.node);
+  }
+});
+
+test("a channel over a memfd carries every layout, and ends as any other", async () => {
+  const before = readdirSync("/proc/self/fd").length;
+  {
+    using channel = mpsc(utf8, { capacity: 4096, shared: true, latency: true });
+    const [worker] = crew("web", 1) as [TestWorker];
+    await worker.call("openSender", channel.senderTicket());
+    const values = Array.from({ length: 500 }, (_, index) => `message ${index} `.repeat(index % 9));
+    const sent = worker.call("send", "send", values).then(() => worker.call("closeSender"));
+    const receiver = channel.receiver();
+    assert.deepEqual(await Array.fromAsync(receiver), values);
+    await sent;
+    receiver.close();
+  }
+  assert.equal(readdirSync("/proc/self/fd").filter(isMemory).length, 0);
+  assert.ok(readdirSync("/proc/self/fd").length <= before + 8);
+});
+
+test("the memory of a channel over a memfd reads as zeros once a view of it escaped", () => {
+  const channel = mpsc(u32, { capacity: 1024, shared: true });
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  sender.sendBatch([1, 2, 3]);
+  const view = receiver.readable()?.values as unknown;
+  assert.ok(view !== undefined);
+  receiver.close();
+  sender.close();
+  channel[Symbol.dispose]();
+  assert.equal(readdirSync("/proc/self/fd").filter(isMemory).length, 0);
+});
+
+/** Whether a descriptor is a segment. */
+function isMemory(fd: string): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`).includes("memfd:millrace");
+  } catch {
+    return false; // that of the directory itself
+  }
+}
+
+// ---- huge pages ----
+
+const hugeBytes = 2 ** 21;
+const hugeCapacity = hugeBytes / 4;
+
+/** Whether the system gives private memory huge pages that asks for them. */
+function hasHugePages(): boolean {
+  try {
+    const enabled = readFileSync("/sys/kernel/mm/transparent_hugepage/enabled", "utf8");
+    return !enabled.includes("[never]");
+  } catch {
+    return false;
+  }
+}
+
+/** Bytes of this process that lie in huge pages. */
+function bytesInHugePages(): number {
+  let sum = 0;
+  const map = readFileSync("/proc/self/smaps_rollup", "utf8");
+  for (const [, kilobytes] of map.matchAll(/^(?:AnonHugePages|ShmemPmdMapped): +(\d+) kB$/gm)) {
+    sum += Number(kilobytes) * 1024;
+  }
+  return sum;
+}
+
+for (const shared of [false, true]) {
+  const kind = shared ? "a memfd" : "anonymous memory";
+
+  test(`hugePages: "require" has a ring lie in huge pages, or throws, over ${kind}`, () => {
+    using channel = mpsc(u32, {
+      capacity: hugeCapacity,
+      shared,
+      hugePages: "require",
+      maxSenders: 2,
+    });
+    const ticket = channel.senderTicket();
+    const before = bytesInHugePages();
+    let sender;
+    try {
+      sender = Sender.open(ticket, { node: "local", numa: "require" });
+    } catch (error) {
+      assert.equal((error as HugePagesError).name, "HugePagesError");
+      assert.equal((error as HugePagesError).code, "HUGE_PAGES_UNAVAILABLE");
+      assert.equal(channel.revoke(ticket), true);
+      assert.ok(shared || !hasHugePages(), "there are huge pages");
+      return;
+    }
+    assert.ok(bytesInHugePages() >= before + hugeBytes);
+    using receiver = channel.receiver();
+    const values = Uint32Array.from({ length: hugeCapacity }, (_, index) => index);
+    assert.equal(sender.sendBatch(values), hugeCapacity);
+    assert.deepEqual(receiver.receiveBatch(hugeCapacity), values);
+    assertOn(channel.placement().rings[0], currentNode());
+    sender.close();
+  });
+
+  test(`hugePages: "try" and "off" work wherever they are, over ${kind}`, () => {
+    for (const hugePages of ["try", "off"] as const) {
+      for (const size of [8, hugeCapacity]) {
+        using channel = mpsc(u32, { capacity: size, shared, hugePages });
+        using sender = channel.sender();
+        using other = channel.sender({ node: "local" });
+        using receiver = channel.receiver();
+        const before = bytesInHugePages();
+        const values = new Uint32Array(size).fill(3);
+        assert.equal(sender.sendBatch(values) + other.sendBatch(values), 2 * size);
+        if (hugePages === "off") assert.ok(bytesInHugePages() <= before);
+        assert.equal(receiver.receiveBatch(size).length, size);
+      }
+    }
   });
 }
+
+test("hugePages: a word that is none, and a ring too small to require them, are refused", () => {
+  for (const hugePages of ["yes", true, null, "system"]) {
+    assert.throws(() => mpsc(u32, { hugePages: hugePages as "try" }), TypeError);
+  }
+  assert.throws(() => mpsc(u32, { capacity: 1024, hugePages: "require" }), RangeError);
+});

@@ -22,6 +22,7 @@ export const suites: Record<string, () => Promise<{ readonly suite: Suite }>> = 
   "mpmc-native": () => import("./mpmc_native.ts"),
   "pool-crossover": () => import("./pool_crossover.ts"),
   "poll-sparse": () => import("./poll_sparse.ts"),
+  "numa-placement": () => import("./numa_placement.ts"),
   "notifier": () => import("./notifier.ts"),
   "bulk-copy": () => import("./bulk_copy.ts"),
   "wake-async-hot": () => import("./wake_async_hot.ts"),

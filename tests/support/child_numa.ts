@@ -1,6 +1,6 @@
 /**
- * A process of its own for what cannot be undone: `affinity FIRST OTHER` restricts it to one CPU, past
- * the library; `seccomp ERRNO` has the kernel refuse what a container refuses.
+ * A process of its own for what cannot be undone: it restricts itself to the CPU it is told first, past
+ * the library, and tries the second; then has the kernel refuse what it refuses in containers.
  *
  * @module
  */
@@ -60,24 +60,22 @@ function codeOf(act: () => unknown): string {
   return "nothing was thrown";
 }
 
-const [what, ...parameters] = process.argv.slice(2);
-if (what === "affinity") {
-  const [first = "", other] = parameters;
+function restrict(cpu: number): void {
   const set = new Uint8Array(1024);
-  set[Number(first) >> 3] = 1 << (Number(first) & 7);
+  set[cpu >> 3] = 1 << (cpu & 7);
   // The main thread, which stands for the process, and this one, if it is another.
   for (const thread of [process.pid, 0]) libc.sched_setaffinity(thread, set.length, set);
-  const cpus = numa.topology().nodes.flatMap(({ cpus }) => cpus);
-  const code = codeOf(() => pinThread({ cpu: Number(other) }));
-  console.log(JSON.stringify({ cpus, code, affinity: whereabouts().affinity }));
 }
-if (what === "seccomp") {
-  refuse(["mbind", "move_pages", "sched_setaffinity"], Number(parameters[0]));
+
+/** What becomes of a channel that asks for nodes where the kernel will not have it. */
+function refused(): unknown {
   using channel = mpsc(u32, { capacity: 1024, numa: "prefer", node: "local" });
   const ticket = channel.senderTicket();
-  const required = codeOf(() => Sender.open(ticket, { numa: "require" }));
-  const requiredReceiver = codeOf(() => channel.receiver({ numa: "require" }));
-  const requiredChannel = codeOf(() => mpsc(u32, { numa: "require", node: "local" }));
+  const required = [
+    codeOf(() => Sender.open(ticket, { numa: "require" })),
+    codeOf(() => channel.receiver({ numa: "require" })),
+    codeOf(() => mpsc(u32, { numa: "require", node: "local" })),
+  ];
   // The ticket is as good as it was.
   using sender = Sender.open(ticket);
   using receiver = channel.receiver();
@@ -85,6 +83,21 @@ if (what === "seccomp") {
   const received = receiver.tryReceive();
   const { control, rings } = channel.placement();
   const pinned = [codeOf(() => pinThread({ cpu: whereabouts().cpu })), codeOf(() => unpin())];
-  const told = { required, requiredReceiver, requiredChannel, received, control, rings, pinned };
-  console.log(JSON.stringify(told));
+  return { required, received, regions: [control, ...rings], pinned };
 }
+
+const [first, other] = process.argv.slice(2).map(Number);
+const before = numa.topology().nodes.flatMap(({ cpus }) => cpus);
+restrict(first as number);
+const affinity = {
+  cpus: numa.topology().nodes.flatMap(({ cpus }) => cpus),
+  code: codeOf(() => pinThread({ cpu: other as number })),
+  affinity: whereabouts().affinity,
+};
+const names = Object.keys(calls) as (keyof typeof calls)[];
+refuse(names, 1);
+const EPERM = refused();
+// Of two filters that both refuse, the later one's answer counts.
+refuse(names, 38);
+const ENOSYS = refused();
+console.log(JSON.stringify({ before, affinity, EPERM, ENOSYS }));

@@ -338,3 +338,123 @@ fn countPage(placement: *Placement, node: u32) void {
     placement.nodes[placement.node_count] = .{ .node = node, .pages = 1 };
     placement.node_count += 1;
 }
+
+const testing = std.testing;
+
+fn testSegment(is_shared: bool, has_latency: bool) !Segment {
+    return .create(try segment_module.Geometry.init(.{
+        .slot_bytes = 8,
+        .capacity = 4096,
+        .senders_max = 3,
+        .has_latency = has_latency,
+        .is_shared = is_shared,
+    }), 0);
+}
+
+/// A node with memory this process may use: the last.
+fn testNode() !u32 {
+    const topology = try testing.allocator.create(numa.Topology);
+    defer testing.allocator.destroy(topology);
+    numa.readTopology(numa.root_default, topology);
+    var index = topology.node_count;
+    while (index > 0) {
+        index -= 1;
+        const node = &topology.nodes[index];
+        if (node.is_allowed != 0 and node.memory_bytes != 0) return node.node;
+    }
+    return error.SkipZigTest;
+}
+
+fn expectAllOn(placement: *const Placement, node: u32) !void {
+    try testing.expectEqual(1, placement.is_known);
+    try testing.expectEqual(0, placement.refusal);
+    try testing.expectEqual(node, placement.node);
+    try testing.expectEqual(0, placement.untouched);
+    try testing.expectEqual(1, placement.node_count);
+    try testing.expectEqual(NodePages{ .node = node, .pages = placement.pages }, placement.nodes[0]);
+}
+
+test "numa: what is required is there when the call returns, of either memory, and nothing beside it" {
+    const node = try testNode();
+    for ([_]bool{ false, true }) |is_shared| {
+        for ([_]bool{ false, true }) |has_latency| {
+            const segment = try testSegment(is_shared, has_latency);
+            defer segment.destroy();
+            try placeRing(segment, 1, .{ .mode = .require, .node = node });
+            try placeShared(segment, .{ .mode = .require, .node = node });
+            var told: Placement = undefined;
+            ofRing(segment, 1, &told);
+            try testing.expectEqual(8 + 1 + @as(u64, if (has_latency) 8 else 0), told.pages);
+            try expectAllOn(&told, node);
+            ofShared(segment, &told);
+            try expectAllOn(&told, node);
+            for ([_]u32{ 0, 2 }) |ring| {
+                ofRing(segment, ring, &told);
+                try testing.expectEqual(0, told.mode);
+                // A look at the word of a wish may have mapped a page.
+                try testing.expect(told.untouched >= told.pages - 1);
+            }
+        }
+    }
+}
+
+test "numa: a refused requirement keeps the ring as it was, and a refused preference says why" {
+    for ([_]bool{ false, true }) |is_shared| {
+        const segment = try testSegment(is_shared, false);
+        defer segment.destroy();
+        segment.data(0)[0] = 7; // the page of the producer line is never given back
+        for ([_]u32{ system.nodes_max - 1, system.nodes_max, local - 1 }) |node| {
+            try testing.expectError(error.NoSuchNode, placeRing(segment, 0, .{ .mode = .require, .node = node }));
+            try testing.expectError(error.NoSuchNode, placeShared(segment, .{ .mode = .require, .node = node }));
+            try testing.expectEqual(0, segment.producerLine(0).placement.raw);
+            try testing.expectEqual(0, segment.control().placement.raw);
+            try placeRing(segment, 0, .{ .mode = .prefer, .node = node });
+            var told: Placement = undefined;
+            ofRing(segment, 0, &told);
+            try testing.expectEqual(@intFromEnum(Refusal.no_such_node), told.refusal);
+            try testing.expectEqual(@intFromEnum(Mode.prefer), told.mode);
+            try placeRing(segment, 0, .{});
+            try testing.expectEqual(0, segment.producerLine(0).placement.raw);
+        }
+        try testing.expectEqual(7, segment.data(0)[0]);
+    }
+}
+
+test "numa: local is where the calling thread runs" {
+    const segment = try testSegment(false, false);
+    defer segment.destroy();
+    const here = system.currentPlace().?.node;
+    numa.pinToNode(here, numa.root_default) catch return error.SkipZigTest;
+    defer numa.unpin() catch {};
+    try placeRing(segment, 2, .{ .mode = .require });
+    var told: Placement = undefined;
+    ofRing(segment, 2, &told);
+    try expectAllOn(&told, here);
+}
+
+test "numa: a ring of huge pages begins at one, and leaves its last bytes to small ones" {
+    const geometry: segment_module.Geometry = try .init(.{
+        .slot_bytes = 8,
+        .capacity = 1 << 18,
+        .senders_max = 2,
+        .huge_pages = .@"try",
+    });
+    try testing.expectEqual(0, geometry.rings_offset % segment_module.huge_page_bytes);
+    try testing.expectEqual(0, geometry.ring_stride % segment_module.huge_page_bytes);
+    for ([_]bool{ false, true }) |is_shared| {
+        var shape = geometry;
+        shape.is_shared = is_shared;
+        const segment: Segment = try .create(shape, 0);
+        defer segment.destroy();
+        try testing.expectEqual(0, @intFromPtr(segment.base) % segment_module.huge_page_bytes);
+        const region = regionOfRing(segment, 1);
+        try testing.expectEqual(segment_module.huge_page_bytes, hugePart(region).length);
+        try placeRing(segment, 1, .{});
+        @memset(segment.data(1)[0..geometry.dataBytes()], 1);
+    }
+    try testing.expectError(error.InvalidGeometry, segment_module.Geometry.init(.{
+        .slot_bytes = 8,
+        .capacity = 1024,
+        .huge_pages = .require,
+    }));
+}

@@ -8,6 +8,7 @@ const std = @import("std");
 const channel_module = @import("channel.zig");
 const native = @import("native.zig");
 const os = @import("os/linux.zig");
+const placement = @import("placement.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const statistics_module = @import("statistics.zig");
@@ -43,6 +44,8 @@ pub const Options = struct {
     senders_max: u32 = 64,
     /// The most receivers open at a time; 1 where the kind has one.
     receivers_max: u32 = 16,
+    /// Over a memfd, which other processes can map.
+    is_shared: bool = false,
 };
 
 pub const Statistics = statistics_module.Channel;
@@ -67,6 +70,7 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
                 .capacity = options.capacity,
                 .senders_max = if (kind.hasManySenders()) options.senders_max else 1,
                 .receivers_max = if (kind.hasManyReceivers()) options.receivers_max else 1,
+                .is_shared = options.is_shared,
             });
             return .{ .segment = try .create(geometry, 0) };
         }
@@ -81,9 +85,23 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
         /// Opens a sender. The channel ends when it has been closed, or when the last sender has: so
         /// open those of all threads before the first of them can be done.
         pub fn sender(self: *Self) channel_module.OpenError!Sender {
+            return self.senderAt(.{}) catch |err| switch (err) {
+                error.ChannelClosed, error.TooManySenders, error.ReceiverTaken, error.TooManyReceivers => |known| known,
+                else => unreachable, // nothing was asked for
+            };
+        }
+
+        /// The same, and says on which NUMA node its ring shall lie; by default the one this thread
+        /// runs on, which need not be the one that will send.
+        pub fn senderAt(self: *Self, place: placement.Request) (channel_module.OpenError || placement.Error)!Sender {
             self.mutex.lock();
             defer self.mutex.unlock();
-            const opened: AnySender = try .open(self.segment, false);
+            const ring = try AnySender.claimRing(self.segment);
+            placement.placeRing(self.segment, ring, place) catch |err| {
+                try AnySender.unclaimRing(self.segment, ring);
+                return err;
+            };
+            const opened = try AnySender.settle(self.segment, false, ring);
             self.endpoints += 1;
             _ = self.segment.control().sender_references.fetchAdd(1, .seq_cst);
             return .{ .channel = self, .any = opened };
@@ -91,8 +109,18 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
 
         /// Opens the receiver, or one more of a kind that has many.
         pub fn receiver(self: *Self) channel_module.OpenError!Receiver {
+            return self.receiverAt(.{}) catch |err| switch (err) {
+                error.ChannelClosed, error.TooManySenders, error.ReceiverTaken, error.TooManyReceivers => |known| known,
+                else => unreachable, // nothing was asked for
+            };
+        }
+
+        /// The same, and says on which NUMA node what receivers write shall lie.
+        pub fn receiverAt(self: *Self, place: placement.Request) (channel_module.OpenError || placement.Error)!Receiver {
             self.mutex.lock();
             defer self.mutex.unlock();
+            if (channel_module.isReceiverTaken(self.segment)) return error.ReceiverTaken;
+            try placement.placeShared(self.segment, place);
             const opened: AnyReceiver = try .open(self.segment, false);
             self.endpoints += 1;
             return .{ .channel = self, .any = opened };
@@ -475,4 +503,24 @@ test "the last receiver's end is an error of the senders" {
     try sender.send(.{ 1, 2, 3 });
     receiver.close();
     try std.testing.expectError(error.ChannelClosed, sender.send(.{ 1, 2, 3 }));
+}
+
+test "numa: the senders and receivers of a typed channel say where their memory shall lie" {
+    for ([_]bool{ false, true }) |is_shared| {
+        var channel: Mpsc(u64) = try .init(.{ .capacity = 512, .senders_max = 2, .is_shared = is_shared });
+        defer channel.deinit();
+        try std.testing.expectError(error.NoSuchNode, channel.senderAt(.{ .mode = .require, .node = 1000 }));
+        try std.testing.expectError(error.NoSuchNode, channel.receiverAt(.{ .mode = .require, .node = 1000 }));
+        var receiver = try channel.receiverAt(.{ .mode = .prefer });
+        defer receiver.close();
+        var first = try channel.senderAt(.{ .mode = .prefer, .node = 1000 });
+        var second = try channel.senderAt(.{ .mode = .require });
+        try first.send(1);
+        try second.send(2);
+        first.close();
+        second.close();
+        var sum: u64 = 0;
+        while (receiver.receive()) |message| sum += message;
+        try std.testing.expectEqual(3, sum);
+    }
 }
