@@ -23,9 +23,11 @@ export {
   type SendersOptions,
 } from "./src/channel.ts";
 export type { Window, WritableBatch } from "./src/codec.ts";
+export type { ConnectOptions, ConnectPlace } from "./src/connect.ts";
 export { custom, type CustomCodec } from "./src/custom.ts";
 export {
   ChannelClosedError,
+  ConnectError,
   CorruptSegmentError,
   HugePagesError,
   LayoutError,
@@ -79,12 +81,14 @@ export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record
 export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
 export { type Room, type RoomSetter, Sender, type SendOptions } from "./src/sender.ts";
+export { Share, type ShareOptions, type SharePlace } from "./src/share.ts";
+export { receiveFd, sendFd, socketPair } from "./src/sockets.ts";
 export { spmc } from "./src/spmc.ts";
 export { spsc } from "./src/spsc.ts";
 export { Slab, type SlabHandle } from "./src/slab.ts";
 export type { LatencyStatistics, RingStatistics, Statistics } from "./src/statistics.ts";
 export { struct, type StructFields, type StructValue, StructWindow } from "./src/struct.ts";
-export type { ReceiverTicket, SenderTicket, Ticket } from "./src/ticket.ts";
+export type { ReceiverTicket, SenderTicket, Terms, Ticket } from "./src/ticket.ts";
 export type { PollBudget } from "./src/waiter.ts";
 export type { WaitOptions, WaitStrategy } from "./src/wait_strategy.ts";
 export { Writer, type WriterOptions } from "./src/writer.ts";

@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 7;
+export const abiVersion = 8;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -386,6 +386,71 @@ export const symbols = {
     ],
     result: "i32",
   },
+  millrace_share: {
+    parameters: [
+      "u32", // uint32_t channel
+      "buffer", // const millrace_share_options *options
+      "buffer", // const uint8_t *address
+      "u32", // uint32_t address_bytes
+      "buffer", // const uint8_t *descriptor
+      "u32", // uint32_t descriptor_bytes
+    ],
+    result: "i32",
+  },
+  millrace_share_is_open: {
+    parameters: ["u32"], // uint32_t share
+    result: "i32",
+  },
+  millrace_share_connections: {
+    parameters: ["u32"], // uint32_t share
+    result: "i32",
+  },
+  millrace_channel_await_receivers: {
+    parameters: ["u32"], // uint32_t channel
+    result: "i32",
+  },
+  millrace_connect_begin: {
+    parameters: [
+      "buffer", // const millrace_connect_options *options
+      "buffer", // const uint8_t *address
+      "u32", // uint32_t address_bytes
+    ],
+    result: "i32",
+  },
+  millrace_connect_poll: {
+    parameters: ["u32"], // uint32_t connection
+    result: "i32",
+  },
+  millrace_connect_descriptor: {
+    parameters: [
+      "u32", // uint32_t connection
+      "buffer", // uint8_t *buffer
+      "u32", // uint32_t buffer_bytes
+    ],
+    result: "i32",
+  },
+  millrace_connect_finish: {
+    parameters: [
+      "u32", // uint32_t connection
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
+  millrace_socket_pair: {
+    parameters: ["buffer"], // int32_t pair[2]
+    result: "i32",
+  },
+  millrace_send_fd: {
+    parameters: [
+      "i32", // int32_t socket
+      "i32", // int32_t descriptor
+    ],
+    result: "i32",
+  },
+  millrace_receive_fd: {
+    parameters: ["i32"], // int32_t socket
+    result: "i32",
+  },
 } as const satisfies Record<string, { parameters: readonly NativeType[]; result: NativeType }>;
 
 /** What the library exports for native code alone: this module does not open it. */
@@ -443,6 +508,16 @@ export const nativeSymbols = {
     ],
     result: "i32",
   },
+  millrace_connect: {
+    parameters: [
+      "buffer", // const millrace_connect_options *options
+      "buffer", // const uint8_t *address
+      "u32", // uint32_t address_bytes
+      "u32", // uint32_t timeout_us
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
   millrace_close: {
     parameters: ["u32"], // uint32_t handle
     result: "i32",
@@ -456,7 +531,8 @@ export const nativeSymbols = {
   },
 } as const satisfies Record<string, { parameters: readonly NativeType[]; result: NativeType }>;
 
-type Argument<Type> = Type extends "buffer" ? Uint8Array | Uint32Array | BigUint64Array : number;
+type Argument<Type> = Type extends "buffer" ? Uint8Array | Int32Array | Uint32Array | BigUint64Array
+  : number;
 type Arguments<Types extends readonly NativeType[]> = {
   -readonly [Index in keyof Types]: Argument<Types[Index]>;
 };
@@ -511,6 +587,20 @@ export const Status = {
   noSuchCpu: -35,
   cpuNotAllowed: -36,
   hugePagesUnavailable: -37,
+  connectionRefused: -40,
+  noSuchPath: -41,
+  notPermitted: -42,
+  roleRefused: -43,
+  notASegment: -44,
+  wrongVersion: -45,
+  truncated: -46,
+  unsealed: -47,
+  wrongLayout: -48,
+  notUnderstood: -49,
+  addressInUse: -50,
+  peerDied: -51,
+  tooManyDescriptors: -52,
+  systemRefused: -53,
 } as const;
 
 /**
@@ -524,6 +614,19 @@ export const Bells = {
   all: 8,
   receiverShift: 8,
 } as const;
+
+/** Why a channel is closed, as `millrace_endpoint_close_state` tells it. */
+export const CloseState = {
+  open: 0,
+  closed: 1,
+  sendersGone: 2,
+  receiverGone: 3,
+  corrupt: 4,
+  peerDied: 5,
+} as const;
+
+/** Bits of `millrace_share_options.roles`. */
+export const ShareRoles = { senders: 1, receivers: 2 } as const;
 
 /** `millrace_kind`. */
 export const Kind = { mpsc: 0, spsc: 1, spmc: 2, mpmc: 3 } as const;
@@ -557,6 +660,8 @@ export const StructBytes = {
   ringRequest: 20,
   slabPlace: 16,
   poolStatistics: 40,
+  shareOptions: 144,
+  connectOptions: 140,
 } as const;
 
 /** Limits the library enforces; kept here so that messages can name them before it is loaded. */
@@ -570,4 +675,7 @@ export const Limits = {
   cpus: 8192,
   slabs: 2 ** 20,
   slabBytes: 2 ** 30,
+  users: 32,
+  addressBytes: 107,
+  descriptorBytes: 2 ** 16,
 } as const;

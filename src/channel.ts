@@ -18,6 +18,7 @@ import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
 import { armBell, ringForNative } from "./ringer.ts";
 import { openSenderOn, type Sender } from "./sender.ts";
+import { openShare, type Share, type ShareOptions, type SharePlace } from "./share.ts";
 import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
@@ -41,8 +42,8 @@ export interface ChannelOptions {
    */
   readonly latency?: boolean;
   /**
-   * Whether the memory lies in a memfd, which other processes can map, instead of memory of this
-   * process alone; false unless given.
+   * Whether the channel can be shared with other processes, by {@linkcode Channel.share}: it then lies
+   * in a sealed memfd instead of memory of this process alone. False unless given.
    */
   readonly shared?: boolean;
   /**
@@ -66,6 +67,12 @@ export interface ChannelOptions {
   readonly hugePages?: "try" | "require" | "off";
   /** Where the counters of the rings start, for tests of their wrap; 0 unless given. */
   readonly initialSequence?: number;
+  /**
+   * Of a shared channel: what follows when the process of its last receiver dies. `"close"`, unless
+   * given, closes it, with `"PEER_DIED"` for the senders; `"wait"` keeps what was sent for the next
+   * receiver that is opened or connects, which can get again what the dead one had not given back.
+   */
+  readonly onReceiverDeath?: "close" | "wait";
 }
 
 /** Options of the kinds with many senders. */
@@ -137,6 +144,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /** The bell ringer this channel is registered with; 0 for none. */
   #ringer = 0;
   #pool: PoolLink | undefined;
+  /** Whether it can be shared with other processes. */
+  readonly #isForProcesses: boolean;
   /** Whether an endpoint or a ticket has been given out. */
   #isShared = false;
 
@@ -167,6 +176,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       numa,
       node,
       hugePages,
+      onReceiverDeath = "close",
     } = checkObject(options);
     const capacity = slotsOf(options.capacity, this.#isRecords, slotBytes);
     checkInteger("maxSenders", maxSenders, 1, hasMany(kind, "senders") ? Limits.senders : 1);
@@ -178,14 +188,18 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     );
     checkInteger("claim", claim, 1, claimMost);
     checkInteger("initialSequence", initialSequence, 0, 2 ** 32 - 1);
-    if (typeof latency !== "boolean") {
+    checkBoolean("latency", latency);
+    checkBoolean("shared", shared);
+    if (onReceiverDeath !== "close" && onReceiverDeath !== "wait") {
       throw new TypeError(
-        `Cannot create a channel: latency must be a boolean, received ${describe(latency)}`,
+        `Cannot create a channel: onReceiverDeath must be "close" or "wait", received ${
+          describe(onReceiverDeath)
+        }`,
       );
     }
-    if (typeof shared !== "boolean") {
+    if (onReceiverDeath === "wait" && !shared) {
       throw new TypeError(
-        `Cannot create a channel: shared must be a boolean, received ${describe(shared)}`,
+        'Cannot create a channel: onReceiverDeath "wait" is for channels with shared: true',
       );
     }
     checkHugePages(hugePages, capacity * slotBytes);
@@ -228,6 +242,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       new Bells(maxSenders),
     );
     const endpoint = this.#endpoint;
+    this.#isForProcesses = shared;
+    if (onReceiverDeath === "wait") endpoint.symbols.millrace_channel_await_receivers(handle);
     const slabs = poolOfLayout(layout);
     if (slabs !== undefined) this.#pool = buildOn(endpoint, () => attachPool(endpoint, slabs, 0));
     this.#drainWaiter = new Waiter(
@@ -455,6 +471,50 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   }
 
   /**
+   * Lets other processes in: they open senders and receivers with {@linkcode Sender.connect} and
+   * {@linkcode Receiver.connect}, or `millrace_connect` in C. Until the share is closed it counts as an
+   * outstanding ticket of every role it offers. It ends with this channel.
+   *
+   * This process is the channel's keeper, and must outlive the traffic: when it ends, the channel is
+   * closed for all others.
+   *
+   * @example
+   * ```ts
+   * import { spsc, utf8 } from "millrace";
+   *
+   * using channel = spsc(utf8, { shared: true });
+   * // Others would call: await Sender.connect("@an-example-of-share")
+   * using share = channel.share("@an-example-of-share", { receivers: false, limit: 1 });
+   * console.assert(!share.closed);
+   * ```
+   *
+   * @param place An address: a path, whose socket file only this user can use, or a name that begins
+   *   with `@` and is in no directory. Or one end of a pair of sockets ({@linkcode socketPair}), which
+   *   then belongs to the library.
+   * @throws {TypeError} If the channel was not made with `shared: true`, its messages go through a pool,
+   *   or an option has the wrong type.
+   * @throws {RangeError} If an option is outside its range.
+   * @throws {ConnectError} If the address is in use, its directory is not there, or it is not permitted.
+   * @throws {ChannelClosedError} If the channel is closed.
+   */
+  share(place: SharePlace, options: ShareOptions = {}): Share {
+    const { handle, bells } = this.#checkOpen("share a channel");
+    if (!this.#isForProcesses) {
+      throw new TypeError("Cannot share a channel: it was not made with shared: true");
+    }
+    if (this.#pool !== undefined) {
+      throw new TypeError("Cannot share a channel: its messages go through a pool");
+    }
+    this.#isShared = true;
+    return openShare(handle, bells, place, options, {
+      layout: this.#layout.spec,
+      wait: this.#wait,
+      pollBudget: this.#pollBudget,
+      claim: this.#claim,
+    });
+  }
+
+  /**
    * Takes an unused ticket back, as that of a Worker that died before it opened it.
    *
    * @returns Whether the ticket was an outstanding one of this channel.
@@ -609,6 +669,13 @@ function checkObject(options: unknown): ChannelOptions & SendersOptions & Receiv
   if (typeof options === "object" && options !== null) return options;
   throw new TypeError(
     `Cannot create a channel: options must be an object, received ${describe(options)}`,
+  );
+}
+
+function checkBoolean(name: string, value: unknown): void {
+  if (typeof value === "boolean") return;
+  throw new TypeError(
+    `Cannot create a channel: ${name} must be a boolean, received ${describe(value)}`,
   );
 }
 

@@ -11,7 +11,8 @@ export { LibraryError, MillraceError, UnsupportedPlatformError };
 
 /**
  * The channel is closed, and no value could be sent or received. `code` is `"CHANNEL_CLOSED"`,
- * or `"ENDPOINT_CLOSED"` when it was this very endpoint that had been closed.
+ * `"ENDPOINT_CLOSED"` when it was this very endpoint that had been closed, or `"PEER_DIED"` when the
+ * process that made the channel, or that of its last receiver, is gone.
  *
  * As in `@std/async/channel`, `value` carries the value that was not sent.
  *
@@ -91,6 +92,23 @@ export class TimeoutError extends MillraceError {
     super(code, message);
     this.sent = sent;
   }
+}
+
+/**
+ * Another process could not be let in, or does not let this one in. `code` says why:
+ *
+ * - `"REFUSED"`: nobody listens there; `"NO_SUCH_PATH"`; `"ADDRESS_IN_USE"`: somebody else listens there.
+ * - `"NOT_PERMITTED"`: not this user, or the system forbids it; `"ROLE_REFUSED"`: the share offers no
+ *   such endpoint.
+ * - `"TIMEOUT"`; `"PEER_DIED"`: the other side hung up.
+ * - `"NOT_A_SEGMENT"`, `"WRONG_VERSION"`, `"TRUNCATED"`, `"UNSEALED"`, `"WRONG_LAYOUT"`: the memory is not
+ *   what it should be; `"NOT_UNDERSTOOD"`: whoever listens there speaks something else.
+ * - `"LAYOUT"`: the channel's values are laid out otherwise than was asked for.
+ * - `"TOO_MANY_DESCRIPTORS"`, `"SYSTEM_REFUSED"`: the system has no descriptor left, or says no.
+ */
+export class ConnectError extends MillraceError {
+  /** The name of the class. */
+  override name = "ConnectError";
 }
 
 /** The shared memory holds something it cannot hold (`"CORRUPT_SEGMENT"`). */

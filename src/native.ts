@@ -8,6 +8,7 @@ import { type Native, Status } from "../ffi/abi.ts";
 import { loadLibrary } from "../ffi/load.ts";
 import {
   ChannelClosedError,
+  ConnectError,
   CorruptSegmentError,
   HugePagesError,
   MillraceError,
@@ -125,10 +126,34 @@ export function errorOf(status: number, action: string): Error {
         "HUGE_PAGES_UNAVAILABLE",
         cannot + "the system has no huge pages for its ring",
       );
-    default:
+    default: {
+      const [code, because] = connectFailures[status] ?? [];
+      if (code !== undefined) return new ConnectError(code, cannot + because);
       return new MillraceError("INTERNAL", cannot + `the native library answered ${status}`);
+    }
   }
 }
+
+/** Why another process could not be reached, or let in. */
+const connectFailures: Record<number, readonly [code: string, because: string]> = {
+  [Status.connectionRefused]: ["REFUSED", "nobody listens there"],
+  [Status.noSuchPath]: ["NO_SUCH_PATH", "there is no such path"],
+  [Status.notPermitted]: ["NOT_PERMITTED", "this user is not let in, or the system forbids it"],
+  [Status.roleRefused]: ["ROLE_REFUSED", "the share offers no such endpoint"],
+  [Status.notASegment]: ["NOT_A_SEGMENT", "what the other side sent is no channel's memory"],
+  [Status.wrongVersion]: [
+    "WRONG_VERSION",
+    "the other side uses another version of this library",
+  ],
+  [Status.truncated]: ["TRUNCATED", "the channel's memory is shorter than it says"],
+  [Status.unsealed]: ["UNSEALED", "the channel's memory is not sealed, and could become shorter"],
+  [Status.wrongLayout]: ["WRONG_LAYOUT", "what the channel's memory says does not fit together"],
+  [Status.notUnderstood]: ["NOT_UNDERSTOOD", "whoever listens there does not speak Millrace"],
+  [Status.addressInUse]: ["ADDRESS_IN_USE", "something else has this address"],
+  [Status.peerDied]: ["PEER_DIED", "the other side hung up"],
+  [Status.tooManyDescriptors]: ["TOO_MANY_DESCRIPTORS", "the system has no descriptor left"],
+  [Status.systemRefused]: ["SYSTEM_REFUSED", "the system refused"],
+};
 
 /** Passes an answer through; throws the error a negative one stands for. */
 export function check(answer: number, action: string): number {

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { Limits } from "../ffi/abi.ts";
+import { CloseState, Limits } from "../ffi/abi.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { MillraceError } from "./errors.ts";
+import { ChannelClosedError, MillraceError } from "./errors.ts";
 
 /** A reason, boxed: it can be any value, undefined too. */
 export interface ClosingReason {
@@ -56,9 +56,24 @@ function describeReason(reason: unknown): { error: [string, string] } | { value?
   }
 }
 
+/** The error of a channel whose other side, in another process, is gone. */
+export function peerDied(
+  action: "send" | "receive",
+  ...unsent: [value: unknown] | []
+): ChannelClosedError {
+  return new ChannelClosedError(
+    "PEER_DIED",
+    `Cannot ${action}: the process at the other side of the channel is gone`,
+    ...unsent,
+  );
+}
+
 /** The reason the endpoint's channel was closed with, or undefined if it was closed without. */
 export function readReason(endpoint: Endpoint): ClosingReason | undefined {
   if (endpoint.handle === 0) return undefined;
+  if (endpoint.symbols.millrace_endpoint_close_state(endpoint.handle) === CloseState.peerDied) {
+    return { reason: peerDied("receive") };
+  }
   const buffer = new Uint8Array(Limits.reasonBytes);
   const length = endpoint.symbols.millrace_endpoint_reason(endpoint.handle, buffer, buffer.length);
   if (length <= 0) return undefined;

@@ -12,6 +12,7 @@ import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { type EventFd, makeEventFd } from "./event_fd.ts";
 import { check } from "./native.ts";
+import { connect, type ConnectOptions, type ConnectPlace } from "./connect.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
@@ -211,6 +212,29 @@ export class Receiver<Value, Batch = Value[]>
       checked.claim,
       checked.pool,
     );
+  }
+
+  /**
+   * Opens a receiver of a channel in another process, which shares it there: see
+   * {@linkcode Channel.share}. If this process dies without closing it the channel is closed, with
+   * `"PEER_DIED"` for its senders, unless it was made with `onReceiverDeath: "wait"`. When the process
+   * that made the channel dies, what was sent is received first, and then receives reject with
+   * `"PEER_DIED"`.
+   *
+   * @param place The address it is shared at, or one end of a pair of sockets.
+   * @throws {ConnectError} As {@linkcode Sender.connect}.
+   * @throws {ReceiverTakenError} If the channel has, or had, a receiver.
+   * @throws {TooManyError} If `maxReceivers` are open.
+   * @throws {ChannelClosedError} If the channel is closed.
+   * @throws {LayoutError} If its custom layout is not registered in this thread.
+   */
+  static async connect<Value, Batch = Value[]>(
+    place: ConnectPlace,
+    options: ConnectOptions<Value, Batch> = {},
+  ): Promise<Receiver<Value, Batch>> {
+    const { endpoint, layout, terms } = await connect("receiver", place, options);
+    const { wait, pollBudget, claim } = terms;
+    return Receiver[makeReceiver](endpoint, layout, wait, pollBudget, claim, undefined);
   }
 
   /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */

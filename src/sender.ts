@@ -4,12 +4,14 @@
  * @module
  */
 
-import { Role } from "../ffi/abi.ts";
+import { CloseState, Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError, TimeoutError } from "./errors.ts";
+import { connect, type ConnectOptions, type ConnectPlace } from "./connect.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
+import { peerDied } from "./reason.ts";
 import {
   checkCount,
   type Checkpoint,
@@ -157,6 +159,40 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       checked.pollBudget,
       checked.pool,
     );
+  }
+
+  /**
+   * Opens a sender of a channel in another process, which shares it there: see
+   * {@linkcode Channel.share}. Close it before the process ends; a process that ends without is told
+   * from one that died by nobody. What was sent before is received either way.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, Sender, u32 } from "millrace";
+   *
+   * // The other end would be another process; this one will do.
+   * using channel = mpsc(u32, { shared: true });
+   * using share = channel.share("@an-example-of-connect", { senders: true });
+   * using sender = await Sender.connect("@an-example-of-connect", { layout: u32 });
+   * await sender.send(7);
+   * assert((await channel.receiver().receive()) === 7);
+   * assert(share.connections === 1);
+   * ```
+   *
+   * @param place The address it is shared at, or one end of a pair of sockets.
+   * @throws {ConnectError} If there is nobody, this user is not let in, the time is up, or what the other
+   *   side sends is not what it should be; its `code` says which.
+   * @throws {TooManyError} If `maxSenders` are open.
+   * @throws {ChannelClosedError} If the channel is closed.
+   * @throws {LayoutError} If its custom layout is not registered in this thread.
+   */
+  static async connect<Value, Batch = Value[]>(
+    place: ConnectPlace,
+    options: ConnectOptions<Value, Batch> = {},
+  ): Promise<Sender<Value, Batch>> {
+    const { endpoint, layout, terms } = await connect("sender", place, options);
+    return Sender[makeSender](endpoint, layout, terms.wait, terms.pollBudget, undefined);
   }
 
   /** The most values (bytes, for layouts of variable length) this sender's ring holds. */
@@ -325,7 +361,11 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   #closedError(...unsent: [value: unknown] | []): ChannelClosedError {
-    const isOwn = this.#endpoint.handle === 0;
+    const { handle, symbols } = this.#endpoint;
+    const isOwn = handle === 0;
+    if (!isOwn && symbols.millrace_endpoint_close_state(handle) === CloseState.peerDied) {
+      return peerDied("send", ...unsent);
+    }
     return new ChannelClosedError(
       isOwn ? "ENDPOINT_CLOSED" : "CHANNEL_CLOSED",
       isOwn ? "Cannot send: this sender has been closed" : "Cannot send: the channel is closed",

@@ -15,28 +15,32 @@ import { checkCount } from "./producer.ts";
 import { checkPollBudget, type PollBudget } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
-/** What every ticket carries. Plain data: it survives `postMessage`. */
-export interface Ticket {
-  /** Marks the object as a ticket, and says for what. */
-  readonly millrace: "sender" | "receiver";
-  /** The right itself; good once, in the process that issued it. */
-  readonly right: BigUint64Array;
+/** What whoever opens an endpoint elsewhere is told of the channel. Plain data. */
+export interface Terms {
   /** How the channel's values are laid out. */
   readonly layout: LayoutSpec;
-  /** The channel's bells. */
-  readonly bells: SharedArrayBuffer;
   /** The channel's wait strategy for blocking calls. */
   readonly wait: WaitStrategy;
   /** The channel's polling budget for async waits. */
   readonly pollBudget: PollBudget;
-  /** The pool the channel's messages go through, if there is one. */
-  readonly pool?: PoolLink;
   /** How many messages a receiver claims at once. */
   readonly claim: number;
   /** The channel's `numa`, if it was given. */
   readonly numa?: NumaMode;
   /** The node of the channel's `node`, which receivers keep to unless told otherwise. */
   readonly node?: "local" | number;
+}
+
+/** What every ticket carries. Plain data: it survives `postMessage`. */
+export interface Ticket extends Terms {
+  /** Marks the object as a ticket, and says for what. */
+  readonly millrace: "sender" | "receiver";
+  /** The right itself; good once, in the process that issued it. */
+  readonly right: BigUint64Array;
+  /** The channel's bells. */
+  readonly bells: SharedArrayBuffer;
+  /** The pool the channel's messages go through, if there is one. */
+  readonly pool?: PoolLink;
 }
 
 /**
@@ -83,9 +87,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     );
   }
   try {
-    checkStrategy(wait);
-    checkPollBudget(pollBudget);
-    checkCount("receive", "claim", claim, 1);
+    checkTerms({ wait, pollBudget, claim });
     checkPlace(`open a ${kind}`, { numa, node });
     if (!(pool === undefined ? layout.kind !== "slab" : isPoolLink(pool))) {
       throw new TypeError(`expected the pool of the channel, received ${describe(pool)}`);
@@ -95,6 +97,13 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     throw new TicketError("TICKET_FORGED", message, { cause });
   }
   return ticket as Ticket;
+}
+
+/** Throws if it is nothing that a channel says of itself. */
+export function checkTerms({ wait, pollBudget, claim }: Partial<Terms>): void {
+  checkStrategy(wait);
+  checkPollBudget(pollBudget);
+  checkCount("receive", "claim", claim, 1);
 }
 
 /** The layout a ticket carries; one that no channel can have means that it was altered. */

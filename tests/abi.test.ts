@@ -113,6 +113,8 @@ const structs = {
   millrace_topology: StructBytes.topology,
   millrace_topology_node: StructBytes.topologyNode,
   millrace_placement: StructBytes.placement,
+  millrace_share_options: StructBytes.shareOptions,
+  millrace_connect_options: StructBytes.connectOptions,
 };
 
 const standards = [

@@ -4,6 +4,7 @@
  * @module
  */
 
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -59,6 +60,8 @@ export interface ChildOptions {
   readonly runtime?: Runtime;
   /** Whether it has a standard input, that stays open until `end()`. */
   readonly hasInput?: boolean;
+  /** A descriptor that the child has as its descriptor 3. */
+  readonly inherited?: number;
 }
 
 /** Runs a script of this directory in a child process of the same runtime, and waits for its end. */
@@ -103,24 +106,26 @@ export function startChild(
 export function startProgram(
   program: string,
   parameters: readonly string[],
-  { environment = {}, limitMs = 30_000, hasInput = false }: ChildOptions = {},
+  { environment = {}, limitMs = 30_000, hasInput = false, inherited }: ChildOptions = {},
 ): Child {
   const child = spawn(program, parameters, {
     env: { ...process.env, ...environment, NO_COLOR: "1" },
-    stdio: ["pipe", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe", ...(inherited === undefined ? [] : [inherited])],
   });
+  const { stdin, stdout: out, stderr: err } = child;
+  assert.ok(stdin !== null && out !== null && err !== null);
   const { promise: ended, resolve, reject } = Promise.withResolvers<ChildResult>();
   let stdout = "";
   let stderr = "";
   let onStdout = () => {};
-  child.stdout.on("data", (chunk) => {
+  out.on("data", (chunk) => {
     stdout += chunk;
     onStdout();
   });
-  child.stderr.on("data", (chunk) => stderr += chunk);
+  err.on("data", (chunk) => stderr += chunk);
   // One that has ended does not read it.
-  child.stdin.on("error", () => {});
-  if (!hasInput) child.stdin.end();
+  stdin.on("error", () => {});
+  if (!hasInput) stdin.end();
   const limit = setTimeout(() => child.kill("SIGKILL"), limitMs);
   child.on("error", reject);
   let hasEnded = false;
@@ -144,6 +149,6 @@ export function startProgram(
       await Promise.race([said, ended]);
     },
     output: () => stdout,
-    end: () => void child.stdin.end(),
+    end: () => void stdin.end(),
   };
 }

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 7
+#define MILLRACE_ABI_VERSION 8
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -50,7 +50,21 @@ typedef enum millrace_status {
     MILLRACE_NUMA_UNSUPPORTED = -34,   /* the kernel knows no nodes */
     MILLRACE_NO_SUCH_CPU = -35,
     MILLRACE_CPU_NOT_ALLOWED = -36,    /* by the process's affinity or cpuset */
-    MILLRACE_HUGE_PAGES_UNAVAILABLE = -37
+    MILLRACE_HUGE_PAGES_UNAVAILABLE = -37,
+    MILLRACE_CONNECTION_REFUSED = -40, /* nobody listens there */
+    MILLRACE_NO_SUCH_PATH = -41,
+    MILLRACE_NOT_PERMITTED = -42,      /* not this user, or the system forbids it */
+    MILLRACE_ROLE_REFUSED = -43,       /* the share does not offer the role */
+    MILLRACE_NOT_A_SEGMENT = -44,      /* what the keeper sent is no channel's memory; */
+    MILLRACE_WRONG_VERSION = -45,      /* is of another version of the library; */
+    MILLRACE_TRUNCATED = -46,          /* is shorter than it says; */
+    MILLRACE_UNSEALED = -47,           /* could become shorter; */
+    MILLRACE_WRONG_LAYOUT = -48,       /* does not fit together */
+    MILLRACE_NOT_UNDERSTOOD = -49,     /* whoever listens there does not speak this protocol */
+    MILLRACE_ADDRESS_IN_USE = -50,
+    MILLRACE_PEER_DIED = -51,          /* the other end of the connection is gone */
+    MILLRACE_TOO_MANY_DESCRIPTORS = -52,
+    MILLRACE_SYSTEM_REFUSED = -53
 } millrace_status;
 
 /* How many may send and receive. The receivers of spmc and mpmc share the rings: each message goes to
@@ -169,7 +183,8 @@ typedef struct millrace_statistics {
     uint64_t times_slept; /* sleeps of senders, for want of room */
     uint64_t slots_used;
     uint64_t senders;
-    uint64_t close_state;    /* 0 open, 1 closed, 2 senders gone, 3 receiver gone */
+    uint64_t close_state;    /* 0 open, 1 closed, 2 senders gone, 3 receiver gone, 4 corrupt memory,
+                              * 5 the keeper or the last receiver died */
     uint64_t receiver_state; /* 0 none yet, 1 open, 2 gone */
     uint64_t drained;
     uint64_t sender_references; /* open senders and outstanding sender tickets */
@@ -401,6 +416,62 @@ int32_t millrace_close(uint32_t handle);
  * has them rung. A negative answer is passed on. The endpoint is the one the call was about, or any of
  * the channel. */
 int32_t millrace_ring(uint32_t endpoint, int32_t answer);
+
+/* Channels across processes. The process that made a channel, with is_shared, is its keeper: it lets
+ * others in by a Unix socket, and they must be done before it goes. One connection is one endpoint. An
+ * address is a path, or a name that begins with '@' and is in no directory; 107 bytes at most. */
+#define MILLRACE_SHARE_SENDERS 1
+#define MILLRACE_SHARE_RECEIVERS 2
+#define MILLRACE_USERS_MAX 32
+
+typedef struct millrace_share_options {
+    uint32_t roles;       /* MILLRACE_SHARE_SENDERS, MILLRACE_SHARE_RECEIVERS or both */
+    uint32_t limit;       /* connections until it closes by itself; 0: as many as come */
+    int32_t socket;       /* without an address: one end of millrace_socket_pair, which is then the library's */
+    uint32_t users_count;
+    uint32_t users[MILLRACE_USERS_MAX]; /* who may connect beside this process's own user */
+} millrace_share_options;
+
+typedef struct millrace_connect_options {
+    uint32_t role;        /* MILLRACE_SENDER or MILLRACE_RECEIVER */
+    int32_t socket;       /* without an address: the other end, which is then the library's */
+    uint32_t users_count;
+    uint32_t users[MILLRACE_USERS_MAX]; /* who may be the keeper beside this process's own user and root */
+} millrace_connect_options;
+
+/* Lets other processes in; answers a handle, for millrace_close. While it is open it counts as an
+ * outstanding ticket of every role it offers. It ends with the channel's handle. The descriptor is what
+ * every process is told about the values: opaque here, 64 KiB at most. */
+int32_t millrace_share(uint32_t channel, const millrace_share_options *options, const uint8_t *address,
+                       uint32_t address_bytes, const uint8_t *descriptor, uint32_t descriptor_bytes);
+/* 1: it lets processes in. 0: it has reached its limit, or its channel was disposed of. */
+int32_t millrace_share_is_open(uint32_t share);
+/* Endpoints that came through it and are open. */
+int32_t millrace_share_connections(uint32_t share);
+/* When the last receiver dies, what it has not received is kept for the next one; otherwise the channel
+ * is closed. */
+int32_t millrace_channel_await_receivers(uint32_t channel);
+
+/* Opens an endpoint of another process's channel; answers its handle, or MILLRACE_WOULD_BLOCK when the
+ * time is up. When the keeper dies the channel is closed, with close_state 5. */
+int32_t millrace_connect(const millrace_connect_options *options, const uint8_t *address, uint32_t address_bytes,
+                         uint32_t timeout_us, millrace_endpoint_info *info);
+/* The same in steps that do not wait: begin answers a handle (millrace_endpoint_close gives up), poll 1
+ * once the keeper has answered, and finish opens the endpoint under the same handle. */
+int32_t millrace_connect_begin(const millrace_connect_options *options, const uint8_t *address,
+                               uint32_t address_bytes);
+int32_t millrace_connect_poll(uint32_t connection);
+/* Between poll and finish: copies the descriptor of the share; answers its bytes. */
+int32_t millrace_connect_descriptor(uint32_t connection, uint8_t *buffer, uint32_t buffer_bytes);
+int32_t millrace_connect_finish(uint32_t connection, millrace_endpoint_info *info);
+
+/* Two sockets connected with each other (SOCK_SEQPACKET). The second is not close-on-exec: it is for a
+ * child. */
+int32_t millrace_socket_pair(int32_t pair[2]);
+/* Sends a descriptor over any Unix socket, with one byte, and waits for room. */
+int32_t millrace_send_fd(int32_t socket, int32_t descriptor);
+/* Waits for a descriptor; answers its number here. */
+int32_t millrace_receive_fd(int32_t socket);
 
 /* The bell ringer: what a JavaScript thread calls to ring on behalf of native threads. */
 typedef struct millrace_ring_request {

@@ -143,6 +143,11 @@ pub const WaitWord = extern struct {
         return .nobody;
     }
 
+    /// Wakes whoever sleeps here in a shared segment, whether his arm is there or not.
+    pub fn wakeAnyway(self: *const WaitWord) void {
+        os.futexWakeShared(&self.word, waiters_all);
+    }
+
     fn countWake(self: *WaitWord) void {
         // By any thread; next to a wake-up, and a sleep, the read-modify-write is nothing.
         _ = self.wakes.fetchAdd(1, .monotonic);

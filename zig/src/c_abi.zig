@@ -21,9 +21,13 @@ const Kind = segment_module.Kind;
 const Ticket = @import("ticket.zig").Ticket;
 const Role = @import("ticket.zig").Role;
 const Strategy = @import("wait.zig").Strategy;
+const link = @import("link.zig");
+const protocol = @import("protocol.zig");
+const share = @import("share.zig");
+const sockets = @import("os/sockets.zig");
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 7;
+pub const abi_version = 8;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -57,6 +61,20 @@ pub const Status = enum(i32) {
     no_such_cpu = -35,
     cpu_not_allowed = -36,
     huge_pages_unavailable = -37,
+    connection_refused = -40,
+    no_such_path = -41,
+    not_permitted = -42,
+    role_refused = -43,
+    not_a_segment = -44,
+    wrong_version = -45,
+    truncated = -46,
+    unsealed = -47,
+    wrong_layout = -48,
+    not_understood = -49,
+    address_in_use = -50,
+    peer_died = -51,
+    too_many_descriptors = -52,
+    system_refused = -53,
 
     const Error = endpoint.Error || ringer.Error || native.SendError || native.ReceiveError || numa.PinError;
 
@@ -92,6 +110,20 @@ pub const Status = enum(i32) {
             error.NoSuchCpu => .no_such_cpu,
             error.CpuNotAllowed => .cpu_not_allowed,
             error.HugePagesUnavailable => .huge_pages_unavailable,
+            error.ConnectionRefused => .connection_refused,
+            error.NoSuchPath => .no_such_path,
+            error.NotPermitted => .not_permitted,
+            error.RoleRefused => .role_refused,
+            error.NotASegment => .not_a_segment,
+            error.WrongVersion, error.OtherVersion => .wrong_version,
+            error.Truncated => .truncated,
+            error.Unsealed => .unsealed,
+            error.WrongLayout => .wrong_layout,
+            error.NotUnderstood => .not_understood,
+            error.AddressInUse => .address_in_use,
+            error.PeerDied => .peer_died,
+            error.TooManyDescriptors => .too_many_descriptors,
+            error.SystemRefused => .system_refused,
         };
         return status.number();
     }
@@ -580,6 +612,139 @@ export fn millrace_thread_cpu() i32 {
 export fn millrace_thread_node() i32 {
     const here = system.currentPlace() orelse return Status.numa_unsupported.number();
     return @intCast(here.node);
+}
+
+// ---- other processes ----
+
+pub const ShareOptions = extern struct {
+    /// Bit 0: senders may connect; bit 1: receivers.
+    roles: u32,
+    /// Connections until it closes by itself; 0: as many as come.
+    limit: u32,
+    /// Without an address: the socket whose other end is to be let in.
+    socket: i32,
+    users_count: u32,
+    /// Users that may connect beside this process's own.
+    users: [share.users_max]u32,
+};
+
+/// A share's handle.
+export fn millrace_share(
+    channel: u32,
+    options: *const ShareOptions,
+    address: ?[*]const u8,
+    address_bytes: u32,
+    descriptor: ?[*]const u8,
+    descriptor_bytes: u32,
+) i32 {
+    const roles: share.Roles = @bitCast(options.roles);
+    if (options.roles == 0 or options.roles > 3 or options.users_count > share.users_max or
+        descriptor_bytes > protocol.descriptor_bytes_max) return Status.invalid_argument.number();
+    const described: share.Options = .{
+        .roles = roles,
+        .limit = options.limit,
+        .users = options.users[0..options.users_count],
+        .descriptor = if (descriptor) |bytes| bytes[0..descriptor_bytes] else "",
+    };
+    const slot = if (address_bytes == 0)
+        endpoint.shareOver(channel, options.socket, described)
+    else
+        endpoint.shareAt(channel, if (address) |bytes| bytes[0..address_bytes] else "", described);
+    return @intCast((slot catch |err| return Status.of(err)).handle.raw);
+}
+
+/// 1: it lets processes in. 0: it has come to its limit, or its channel was disposed of.
+export fn millrace_share_is_open(handle: u32) i32 {
+    return @intFromBool(endpoint.isShareOpen(handle) catch |err| return Status.of(err));
+}
+
+/// Endpoints that came through a share and are open.
+export fn millrace_share_connections(handle: u32) i32 {
+    return @intCast(endpoint.shareConnections(handle) catch |err| return Status.of(err));
+}
+
+/// Keeps the messages of a receiver that dies for the next one.
+export fn millrace_channel_await_receivers(channel: u32) i32 {
+    endpoint.awaitReceivers(channel) catch |err| return Status.of(err);
+    return 0;
+}
+
+pub const ConnectOptions = extern struct {
+    /// A Role: sender or receiver.
+    role: u32,
+    /// Without an address: a socket whose other end is shared over.
+    socket: i32,
+    users_count: u32,
+    /// Users that may be the keeper, beside this process's own and the superuser.
+    users: [share.users_max]u32,
+};
+
+/// Begins to connect; a handle for the calls below, and for millrace_endpoint_close, which gives up.
+export fn millrace_connect_begin(options: *const ConnectOptions, address: ?[*]const u8, address_bytes: u32) i32 {
+    const role = Role.fromInt(options.role) orelse return Status.invalid_argument.number();
+    if (role == .pool or options.users_count > share.users_max) return Status.invalid_argument.number();
+    const place: link.Place = if (address_bytes == 0) .{ .socket = options.socket } else .{
+        .address = sockets.Address.init(if (address) |bytes| bytes[0..address_bytes] else "") catch |err|
+            return Status.of(err),
+    };
+    const slot = endpoint.beginLink(role, place, options.users[0..options.users_count]) catch |err| return Status.of(err);
+    return @intCast(slot.handle.raw);
+}
+
+/// 1: the keeper has let us in. 0: no answer yet.
+export fn millrace_connect_poll(connection: u32) i32 {
+    return @intFromBool(endpoint.pollLink(connection) catch |err| return Status.of(err));
+}
+
+/// Copies what the keeper's program says about the values, once it has answered; its bytes.
+export fn millrace_connect_descriptor(connection: u32, buffer: [*]u8, buffer_bytes: u32) i32 {
+    const descriptor = endpoint.linkDescriptor(connection) catch |err| return Status.of(err);
+    if (descriptor.len > buffer_bytes) return Status.too_small.number();
+    @memcpy(buffer[0..descriptor.len], descriptor);
+    return @intCast(descriptor.len);
+}
+
+/// Opens the endpoint; its handle.
+export fn millrace_connect_finish(connection: u32, info: *EndpointInfo) i32 {
+    return describe(endpoint.finishLink(connection) catch |err| return Status.of(err), info);
+}
+
+/// All of it, and waits for the answer; the endpoint's handle.
+export fn millrace_connect(
+    options: *const ConnectOptions,
+    address: ?[*]const u8,
+    address_bytes: u32,
+    timeout_us: u32,
+    info: *EndpointInfo,
+) i32 {
+    const connection = millrace_connect_begin(options, address, address_bytes);
+    if (connection < 0) return connection;
+    const handle = connectWithin(@intCast(connection), nanoseconds(timeout_us), info);
+    if (handle < 0) _ = millrace_endpoint_close(@intCast(connection));
+    return handle;
+}
+
+fn connectWithin(connection: u32, timeout_ns: u64, info: *EndpointInfo) i32 {
+    const welcomed = endpoint.awaitLink(connection, timeout_ns) catch |err| return Status.of(err);
+    if (!welcomed) return Status.would_block.number();
+    return millrace_connect_finish(connection, info);
+}
+
+/// Two connected sockets; the second survives an exec.
+export fn millrace_socket_pair(pair: *[2]i32) i32 {
+    pair.* = sockets.createPair() catch |err| return Status.of(err);
+    return 0;
+}
+
+/// Sends a descriptor over a Unix socket; waits for room.
+export fn millrace_send_fd(socket: i32, descriptor: i32) i32 {
+    sockets.sendDescriptor(socket, descriptor) catch |err| return Status.of(err);
+    return 0;
+}
+
+/// Waits for a descriptor; its number here.
+export fn millrace_receive_fd(socket: i32) i32 {
+    return sockets.receiveDescriptor(socket) catch |err| return Status.of(err);
 }
 
 // ---- the bell ringer ----

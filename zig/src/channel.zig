@@ -96,7 +96,8 @@ pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
         .seq_cst,
         .seq_cst,
     );
-    if (was != null and why != .receiver_gone) return false;
+    // Even when it was closed: now nobody will release what is in the rings.
+    if (was != null and why != .receiver_gone and why != .peer_died) return false;
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
@@ -170,10 +171,63 @@ pub fn isReceiverTaken(segment: Segment) bool {
 
 /// The last receiver goes: the channel is closed and its senders are told.
 pub fn closeReceiver(segment: Segment, ringer: Ringer) Bells {
+    return loseReceiver(segment, .receiver_gone, ringer);
+}
+
+pub fn loseReceiver(segment: Segment, why: CloseState, ringer: Ringer) Bells {
     // SC: before the wake-ups of the close below; partner of the look in isDrained().
     segment.control().receiver_state.store(@intFromEnum(segment_module.ReceiverState.gone), .seq_cst);
-    _ = close(segment, .receiver_gone, ringer);
+    _ = close(segment, why, ringer);
     return .{ .all = ringer == .can_ring };
+}
+
+/// How a receiver in another process came to its end, and what is to follow.
+pub const LeftBehind = struct {
+    how: @import("protocol.zig").End,
+    /// What it has not received is for the next receiver.
+    is_awaited: bool,
+    /// Somebody may open another.
+    has_tickets: bool,
+
+    /// What the end of the last receiver means for the channel.
+    pub fn reason(self: LeftBehind) CloseState {
+        return if (self.how == .died) .peer_died else .receiver_gone;
+    }
+};
+
+/// Does for the one receiver, in another process, what it cannot do itself.
+pub fn leaveReceiver(segment: Segment, left: LeftBehind) void {
+    const control = segment.control();
+    const open = @intFromEnum(segment_module.ReceiverState.open);
+    if (control.receiver_state.load(.seq_cst) != open) return;
+    if (left.how == .closed or (left.how == .died and !left.is_awaited)) {
+        _ = loseReceiver(segment, left.reason(), .cannot_ring);
+        return;
+    }
+    _ = control.receiver_wait.disarm();
+    // What it had in sight is in no ready set.
+    for (0..ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
+    // SC: partner of the compare-and-swap in takeReceiver(), by whoever comes next.
+    control.receiver_state.store(@intFromEnum(segment_module.ReceiverState.none), .seq_cst);
+}
+
+/// Wakes everybody, also those whose arm is taken: who took it may have died before he woke them. Not
+/// who sleeps on a bell of this process.
+pub fn wakeEveryone(segment: Segment) void {
+    const control = segment.control();
+    for (0..segment.geometry.receivers_max) |index| {
+        const receiver: u32 = @intCast(index);
+        const word = receiverWait(segment, receiver);
+        _ = deliver(segment, receiver, word.takeUnlessBell());
+        word.wakeAnyway();
+    }
+    for (0..ringsUsed(segment)) |ring| {
+        const word = &segment.waitLine(@intCast(ring)).sender_wait;
+        _ = word.takeUnlessBell();
+        word.wakeAnyway();
+    }
+    _ = control.drain_wait.takeUnlessBell();
+    control.drain_wait.wakeAnyway();
 }
 
 /// Gives a sealed and drained ring back. Only one thread at a time may be here. False: there is
@@ -211,8 +265,18 @@ pub fn hasEnded(segment: Segment) bool {
     const control = segment.control();
     // SC, in this order: a sender that is being opened counts its ring before it looks at
     // close_state, so a zero here, after the close was seen, stays zero.
-    return control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open) and
-        control.rings_claimed.load(.seq_cst) == 0;
+    if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return false;
+    if (control.rings_claimed.load(.seq_cst) == 0) return true;
+    return segment.geometry.is_shared and !hasClaimedRing(segment);
+}
+
+/// A process may have died between giving a ring back and counting it off. A ring that is being claimed
+/// after the close was seen is refused to who claims it, since he looks at close_state once more.
+fn hasClaimedRing(segment: Segment) bool {
+    for (0..ringsUsed(segment)) |ring| {
+        if (segment.producerLine(@intCast(ring)).isClaimed()) return true;
+    }
+    return false;
 }
 
 /// To be called after a release: whoever waits in drained() is told by the one that empties a closed

@@ -47,6 +47,32 @@ fn receiversUsed(segment: Segment) u32 {
     return @min(segment.control().receivers_used.load(.seq_cst), segment.geometry.receivers_max);
 }
 
+/// Does for a receiver in another process what it cannot do itself.
+pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void {
+    const control = segment.control();
+    const line = segment.receiverLine(place);
+    _ = line.wait.disarm();
+    _ = control.sleepers.fetchAnd(~(@as(u64, 1) << @intCast(place)), .seq_cst);
+    if (line.state.load(.seq_cst) == @intFromEnum(LineState.open)) {
+        if (left.how != .declined and line.gate.load(.seq_cst) != 0) {
+            const state: LineState = if (left.how == .died) .orphaned else .returned;
+            // Release: pairs with the compare-and-swap of whoever takes it over.
+            line.state.store(@intFromEnum(state), .release);
+            _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
+        } else {
+            line.gate.store(0, .seq_cst);
+            // Release: pairs with the compare-and-swap in open().
+            line.state.store(@intFromEnum(LineState.free), .release);
+        }
+    }
+    // It may have taken a ring out of the ready set and said so to nobody.
+    for (0..channel.ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
+    const is_last = control.receivers_open.fetchSub(1, .seq_cst) == 1;
+    if (is_last and !left.is_awaited and !left.has_tickets) {
+        _ = channel.loseReceiver(segment, left.reason(), .cannot_ring);
+    } else channel.wakeReceivers(segment, .cannot_ring);
+}
+
 /// What one receiver of several is, but for which ring it looks at next.
 pub const Shared = struct {
     segment: Segment,
@@ -100,6 +126,11 @@ pub const Shared = struct {
     }
 
     const looks_for_line_max = 1000;
+
+    /// At a place that the keeper of the channel has claimed for this process.
+    pub fn attach(segment: Segment, has_records: bool, line: u32) Shared {
+        return .{ .segment = segment, .has_records = has_records, .line = line };
+    }
 
     pub const Outcome = enum { claimed, empty, corrupt };
 

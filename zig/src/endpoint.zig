@@ -5,6 +5,7 @@
 //! an endpoint never moves. Opening, closing and tickets take the mutex.
 
 const std = @import("std");
+const attendant = @import("attendant.zig");
 const os = @import("os/linux.zig");
 const bell = @import("bell.zig");
 const channel_module = @import("channel.zig");
@@ -17,6 +18,12 @@ const Receiver = @import("receiver.zig").Receiver;
 const ringer_module = @import("ringer.zig");
 const Segment = segment_module.Segment;
 const Sender = @import("sender.zig").Sender;
+const link_module = @import("link.zig");
+const Link = link_module.Link;
+const proxy = @import("proxy.zig");
+const share_module = @import("share.zig");
+const Share = share_module.Share;
+const sockets = @import("os/sockets.zig");
 const ticket_module = @import("ticket.zig");
 const Ticket = ticket_module.Ticket;
 const Role = ticket_module.Role;
@@ -38,7 +45,7 @@ pub const Error = error{
     TicketFreed,
     TicketRole,
     InvalidArgument,
-} || pool_module.Error || placement.Error;
+} || pool_module.Error || placement.Error || link_module.Error || Segment.AttachError;
 
 /// One channel as this process knows it. Freed when nothing refers to it any more: no handle, no
 /// endpoint, no outstanding ticket.
@@ -60,6 +67,21 @@ pub const Channel = struct {
     /// The pool its large messages go through; it holds a reference to it.
     pool: ?*Channel = null,
 
+    // Of a channel in shared memory that this process made, its keeper:
+    /// Who has its rings and its receivers' places.
+    tenants: ?proxy.Tenants = null,
+    /// Shares that let other processes in.
+    shares: std.DoublyLinkedList = .{},
+    /// Of those, how many let receivers in: each counts as a ticket.
+    receiver_shares: u32 = 0,
+    /// When the last receiver dies its messages are kept for the next.
+    waits_for_receiver: bool = false,
+
+    /// Of a channel that another process made: the connection to it. There is one endpoint.
+    link: ?*Link = null,
+    /// The memory is mapped. Not before the keeper has answered.
+    is_mapped: bool = true,
+
     /// Has bells rung on behalf of a thread that cannot.
     pub fn ring(self: *Channel, bells: channel_module.Bells, ring_index: u32) void {
         ringer_module.ring(self.segment, &self.ringing, bells, ring_index);
@@ -71,6 +93,9 @@ pub const Body = union(enum) {
     pool: void,
     sender: Sender,
     receiver: Receiver,
+    share: *Share,
+    /// A link that no endpoint stands on yet.
+    link: *Link,
 };
 
 /// What JavaScript reads of an endpoint through a view, plain loads on its own thread.
@@ -108,7 +133,7 @@ pub const Slot = struct {
     /// A sender's ring; a receiver's place among the receivers.
     pub fn index(self: *const Slot) u32 {
         return switch (self.body) {
-            .channel, .pool => 0,
+            .channel, .pool, .share, .link => 0,
             .sender => |*sender| sender.producer.ring,
             .receiver => |*receiver| receiver.index(),
         };
@@ -122,7 +147,9 @@ var slots: [endpoints_max]Slot = undefined;
 /// Slots that have ever been used: below it they are initialised. Release and acquire pair up.
 var slots_used: std.atomic.Value(u32) = .init(0);
 var first_free: u32 = 0;
-var mutex: os.Mutex = .{};
+/// Opening, closing, tickets, shares and links. The attendant takes it for every event, and nobody waits
+/// for anything while he has it. There is no other lock of the library inside it but that of ringer.zig.
+pub var mutex: os.Mutex = .{};
 var channels: std.AutoHashMapUnmanaged(u64, *Channel) = .empty;
 var exit_hook: ?os.ThreadExitHook = null;
 /// Counts the threads that have ended after they used this library.
@@ -141,7 +168,26 @@ pub fn channelCount() u32 {
 
 // ---- handles ----
 
-pub inline fn find(handle: u32) Error!*Slot {
+/// What a handle stands for, of what has a channel's memory.
+pub fn find(handle: u32) Error!*Slot {
+    const slot = try findAny(handle);
+    return switch (slot.body) {
+        .share, .link => error.InvalidHandle,
+        else => slot,
+    };
+}
+
+pub fn findLink(handle: u32) Error!*Slot {
+    const slot = try findAny(handle);
+    return if (slot.body == .link) slot else error.InvalidHandle;
+}
+
+pub fn findShare(handle: u32) Error!*Slot {
+    const slot = try findAny(handle);
+    return if (slot.body == .share) slot else error.InvalidHandle;
+}
+
+inline fn findAny(handle: u32) Error!*Slot {
     const index = handle & ((1 << index_bits) - 1);
     // Beyond slots_used the table is untouched memory.
     if (handle == 0 or index >= slots_used.load(.acquire)) return error.InvalidHandle;
@@ -153,17 +199,17 @@ pub inline fn find(handle: u32) Error!*Slot {
 }
 
 pub inline fn findSender(handle: u32) Error!*Slot {
-    const slot = try find(handle);
+    const slot = try findAny(handle);
     return if (slot.body == .sender) slot else error.InvalidHandle;
 }
 
 pub inline fn findReceiver(handle: u32) Error!*Slot {
-    const slot = try find(handle);
+    const slot = try findAny(handle);
     return if (slot.body == .receiver) slot else error.InvalidHandle;
 }
 
 pub inline fn findPool(handle: u32) Error!*Slot {
-    const slot = try find(handle);
+    const slot = try findAny(handle);
     return if (slot.body == .pool) slot else error.InvalidHandle;
 }
 
@@ -252,10 +298,8 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
             interruptSlabSleepers(channel);
         }
         free(slot);
-        // SC, and after everything above: whoever sees it polls again and sees all of it.
-        _ = channel.segment.control().orphans.fetchAdd(1, .seq_cst);
-        // Where there is a ringer nobody has to wait for that.
-        if (channel.ringing != null) channel.ring(.{ .all = true }, 0);
+        // After everything above: whoever sees it polls again and sees all of it.
+        if (channel.is_mapped) tellSleepers(channel);
         dereference(channel);
     }
     // A thread may end after its last native call took a bell's arm and before it rang the bell,
@@ -281,6 +325,13 @@ fn endWithoutOwner(channel: *Channel, ringer: channel_module.Ringer) void {
     ) == null) _ = channel_module.close(channel.segment, .receiver_gone, ringer);
 }
 
+/// Has every event loop that sleeps look again, on behalf of a thread that can ring no bell.
+pub fn tellSleepers(channel: *Channel) void {
+    _ = channel.segment.control().orphans.fetchAdd(1, .seq_cst);
+    // Where there is a ringer nobody has to wait for that.
+    if (channel.ringing != null) channel.ring(.{ .all = true }, 0);
+}
+
 /// A number that changes when a thread has died that may have owed this channel a bell; in a shared
 /// segment also when there is something to do for one that sleeps, whoever failed to wake it.
 pub fn orphans(slot: *Slot) u32 {
@@ -298,7 +349,7 @@ fn isAsleepForGood(slot: *Slot) bool {
         .receiver => |*receiver| !receiver.holds(),
         .sender => |*sender| !sender.hasRoomFor(1),
         .channel => !channel_module.isDrained(slot.channel.segment),
-        .pool => true,
+        .pool, .share, .link => true,
     };
 }
 
@@ -311,7 +362,7 @@ pub fn armBell(slot: *Slot, slots_min: u32) channel_module.Armed {
         .sender => |*sender| sender.arm(slots_min),
         .receiver => |*receiver| receiver.arm(.bell),
         .channel => channel_module.armDrain(segment),
-        .pool => false,
+        .pool, .share, .link => false,
     };
     if (!armed) return .no;
     if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, segment.waiting(.bell));
@@ -338,7 +389,7 @@ pub fn disarm(slot: *Slot) void {
     switch (slot.body) {
         .sender => |*sender| sender.disarm(),
         .receiver => |*receiver| receiver.disarm(),
-        .channel, .pool => {},
+        .channel, .pool, .share, .link => {},
     }
 }
 
@@ -360,7 +411,7 @@ pub fn watch(handle: u32, ringer: u32) (Error || ringer_module.Error)!u32 {
             .receiver = true,
             .receiver_index = @intCast(index),
         } },
-        .channel, .pool => .{ &segment.control().drain_wait, .{ .drain = true } },
+        .channel, .pool, .share, .link => .{ &segment.control().drain_wait, .{ .drain = true } },
     };
     return ringer_module.watch(ringer, segment, word, bells, index, &slot.watch);
 }
@@ -380,11 +431,14 @@ pub fn createChannel(options: ChannelOptions) Error!u32 {
     const segment = try Segment.create(geometry, options.initial_sequence);
     errdefer segment.destroy();
     try placement.placeShared(segment, options.place);
+    const tenants: ?proxy.Tenants = if (geometry.is_shared) try .create(geometry) else null;
+    errdefer if (tenants) |kept| kept.destroy();
     const slot = try register(.{
         .id = 0,
         .segment = segment,
         .has_records = options.has_records,
         .references = 0,
+        .tenants = tenants,
     }, .channel);
     return slot.handle.raw;
 }
@@ -403,37 +457,41 @@ fn register(described: Channel, body: Body) Error!*Slot {
     return allocate(channel, body);
 }
 
-fn dereference(channel: *Channel) void {
+pub fn dereference(channel: *Channel) void {
     channel.references -= 1;
     if (channel.references != 0) return;
     _ = channels.remove(channel.id);
+    if (channel.link) |link| link.destroy();
+    if (!channel.is_mapped) return allocator.destroy(channel);
     _ = ticket_module.forgetChannel(channel.id);
     ringer_module.forget(&channel.ringing);
     // Nobody can receive what is still in flight.
     returnInFlight(channel, pool_module.Everywhere{});
     if (channel.pool) |pool| dereference(pool);
     channel.notifier.close();
+    if (channel.tenants) |tenants| tenants.destroy();
     if (channel.is_quarantined) channel.segment.abandon() else channel.segment.destroy();
     allocator.destroy(channel);
 }
 
-fn addSenderReference(channel: *Channel) void {
+pub fn addSenderReference(channel: *Channel) void {
     _ = channel.segment.control().sender_references.fetchAdd(1, .seq_cst);
 }
 
 /// The last sender reference to go closes the channel. Returns whether it did.
-fn dropSenderReference(channel: *Channel, ringer: channel_module.Ringer) bool {
+pub fn dropSenderReference(channel: *Channel, ringer: channel_module.Ringer) bool {
     if (channel.segment.control().sender_references.fetchSub(1, .seq_cst) != 1) return false;
     return channel_module.close(channel.segment, .senders_gone, ringer);
 }
 
 /// A kind with many receivers ends with the last of them and the last ticket for one.
-fn endWithoutReceivers(channel: *Channel) bool {
+fn endWithoutReceivers(channel: *Channel, ringer: channel_module.Ringer) bool {
     const control = channel.segment.control();
     if (!channel.segment.geometry.kind.hasManyReceivers()) return false;
     if (control.receiver_state.load(.seq_cst) != @intFromEnum(segment_module.ReceiverState.open)) return false;
     if (control.receivers_open.load(.seq_cst) != 0 or control.receiver_tickets.load(.seq_cst) != 0) return false;
-    _ = channel_module.closeReceiver(channel.segment, .can_ring);
+    if (channel.waits_for_receiver) return false;
+    _ = channel_module.closeReceiver(channel.segment, ringer);
     return true;
 }
 
@@ -489,7 +547,7 @@ pub fn revokeTicket(handle: u32, ticket: Ticket) Error!channel_module.Bells {
     const channel = try redeem(ticket, null);
     const has_ended = switch (ticket.role()) {
         .sender => dropSenderReference(channel, .can_ring),
-        .receiver => endWithoutReceivers(channel),
+        .receiver => endWithoutReceivers(channel, .can_ring),
         .pool => false,
     };
     returnUnreceivable(channel);
@@ -590,6 +648,196 @@ fn openOn(channel: *Channel, role: Role, place: placement.Request) Error!*Slot {
         },
         .pool => unreachable,
     }
+    if (channel.tenants) |*tenants| _ = tenants.note(role, slot.index());
+    return slot;
+}
+
+// ---- other processes ----
+
+/// Lets other processes in to a channel that this thread holds a handle of.
+pub fn shareAt(handle: u32, address: []const u8, options: share_module.Options) Error!*Slot {
+    // Not under the mutex: it may have to wait for a process that does the same.
+    const place: sockets.Address = try .init(address);
+    try checkShareable(handle);
+    const mode: u16 = if (options.users.len == 0) 0o600 else 0o666; // who connects is looked at
+    const listener = try sockets.listenAt(place, mode);
+    errdefer {
+        listener.removeFile();
+        os.closeDescriptor(listener.fd);
+    }
+    mutex.lock();
+    defer mutex.unlock();
+    const channel = (try find(handle)).channel;
+    return allocateShare(try .listen(channel, listener, options));
+}
+
+/// The same for the process at the other end of a socket. Takes the descriptor, unless it fails.
+pub fn shareOver(handle: u32, socket: i32, options: share_module.Options) Error!*Slot {
+    try checkShareable(handle);
+    mutex.lock();
+    defer mutex.unlock();
+    const channel = (try find(handle)).channel;
+    return allocateShare(try .over(channel, socket, options));
+}
+
+fn checkShareable(handle: u32) Error!void {
+    const slot = try find(handle);
+    if (slot.body != .channel or slot.channel.tenants == null or slot.channel.pool != null) return error.InvalidArgument;
+    const close_state = slot.channel.segment.control().close_state.load(.acquire);
+    if (close_state != @intFromEnum(segment_module.CloseState.open)) return error.ChannelClosed;
+}
+
+fn allocateShare(share: *Share) Error!*Slot {
+    const slot = allocate(share.channel, .{ .share = share }) catch |err| {
+        share.takeBack();
+        return err;
+    };
+    share.handle = slot.handle.raw;
+    countShare(share.channel, share.options.roles);
+    return slot;
+}
+
+/// When the last receiver dies its messages are kept for the next one.
+pub fn awaitReceivers(handle: u32) Error!void {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(handle);
+    if (slot.body != .channel or slot.channel.tenants == null) return error.InvalidArgument;
+    slot.channel.waits_for_receiver = true;
+}
+
+/// A share is a ticket for every role it offers.
+fn countShare(channel: *Channel, roles: share_module.Roles) void {
+    if (roles.senders) addSenderReference(channel);
+    if (!roles.receivers) return;
+    channel.receiver_shares += 1;
+    _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
+}
+
+/// It is no more.
+pub fn uncountShare(channel: *Channel, roles: share_module.Roles) void {
+    var has_ended = roles.senders and dropSenderReference(channel, .cannot_ring);
+    if (roles.receivers) {
+        channel.receiver_shares -= 1;
+        _ = channel.segment.control().receiver_tickets.fetchSub(1, .seq_cst);
+        has_ended = endWithoutReceivers(channel, .cannot_ring) or has_ended;
+    }
+    if (has_ended) tellSleepers(channel);
+}
+
+/// Whether somebody may still open a receiver; the processes that a share may let in count or do not.
+pub fn hasReceiverTickets(channel: *const Channel, counts_shares: bool) bool {
+    const tickets = channel.segment.control().receiver_tickets.load(.seq_cst);
+    return tickets > if (counts_shares) 0 else channel.receiver_shares;
+}
+
+fn endShares(channel: *Channel) void {
+    while (channel.shares.first) |node| {
+        const share: *Share = @fieldParentPtr("listed", node);
+        // Of this thread, as the channel's own handle, which keeps the channel.
+        _ = giveUp(findShare(share.handle) catch unreachable);
+    }
+}
+
+/// Begins to connect to the keeper of a channel: at an address, or over a socket, which it takes unless
+/// it fails.
+pub fn beginLink(role: Role, place: link_module.Place, users: []const u32) Error!*Slot {
+    mutex.lock();
+    defer mutex.unlock();
+    const channel = try allocator.create(Channel);
+    errdefer allocator.destroy(channel);
+    channel.* = .{ .id = 0, .segment = undefined, .has_records = false, .references = 0, .is_mapped = false };
+    // The slot first: what it takes over must not fail afterwards.
+    const slot = try allocate(channel, .channel);
+    errdefer free(slot);
+    channel.link = try .begin(channel, role, place, users);
+    slot.body = .{ .link = channel.link.? };
+    return slot;
+}
+
+/// Whether the keeper has answered. An error: there will be no endpoint.
+pub fn pollLink(handle: u32) Error!bool {
+    mutex.lock();
+    defer mutex.unlock();
+    const link = (try findLink(handle)).body.link;
+    try link.advance();
+    return switch (link.stateNow()) {
+        .begun, .asked => false,
+        .welcomed => true,
+        else => link.failure,
+    };
+}
+
+/// The same, and waits for the answer. False: the time is up.
+pub fn awaitLink(handle: u32, timeout_ns: u64) Error!bool {
+    const deadline = os.now() +| timeout_ns;
+    while (true) {
+        if (try pollLink(handle)) return true;
+        const now = os.now();
+        if (now >= deadline) return false;
+        // The link lives as long as the handle, which is this thread's.
+        const state = &(try findLink(handle)).body.link.state;
+        const seen = state.load(.acquire);
+        switch (@as(link_module.State, @enumFromInt(seen))) {
+            .begun => os.sleep(@min(deadline - now, std.time.ns_per_ms)), // the keeper's queue is full
+            .asked => os.futexWait(state, seen, deadline - now),
+            else => {},
+        }
+    }
+}
+
+/// What the keeper says about the channel's values.
+pub fn linkDescriptor(handle: u32) Error![]const u8 {
+    mutex.lock();
+    defer mutex.unlock();
+    const link = (try findLink(handle)).body.link;
+    if (link.stateNow() != .welcomed) return error.InvalidArgument;
+    return link.descriptor; // it stays what it is
+}
+
+pub fn isShareOpen(handle: u32) Error!bool {
+    mutex.lock();
+    defer mutex.unlock();
+    return (try findShare(handle)).body.share.isOpen();
+}
+
+pub fn shareConnections(handle: u32) Error!u32 {
+    mutex.lock();
+    defer mutex.unlock();
+    return (try findShare(handle)).body.share.connections;
+}
+
+/// Opens the endpoint that a keeper has granted. The handle stays the same.
+pub fn finishLink(handle: u32) Error!*Slot {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try findLink(handle);
+    const channel = slot.channel;
+    const link = slot.body.link;
+    if (link.stateNow() != .welcomed) return if (link.stateNow() == .failed) link.failure else error.InvalidArgument;
+    const memory = link.takeMemory() orelse return error.InvalidArgument;
+    const segment = Segment.attach(memory) catch |err| {
+        os.closeDescriptor(memory);
+        return err;
+    };
+    errdefer segment.destroy();
+    const geometry = segment.geometry;
+    const has_records = link.welcome.has_records != 0;
+    const places = if (link.role == .sender) geometry.senders_max else geometry.receivers_max;
+    if (link.welcome.index >= places) return error.WrongLayout;
+    if (has_records and geometry.slot_bytes != segment_module.record_slot_bytes) return error.WrongLayout;
+    channel.id = ticket_module.nextSerial();
+    try channels.put(allocator, channel.id, channel);
+    channel.segment = segment;
+    channel.segment.notifier = &channel.notifier;
+    channel.has_records = has_records;
+    channel.is_mapped = true;
+    slot.body = switch (link.role) {
+        .sender => .{ .sender = .attach(channel.segment, has_records, link.welcome.index) },
+        .receiver => .{ .receiver = .attach(channel.segment, has_records, link.welcome.index) },
+        .pool => unreachable,
+    };
+    link.open();
     return slot;
 }
 
@@ -604,7 +852,15 @@ fn placeUnlocked(segment: Segment, ring: u32, place: placement.Request) placemen
 /// Closes what the slot stands for, and says which bells to ring.
 fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
     switch (slot.body) {
-        .channel => return .{},
+        .channel => {
+            endShares(slot.channel);
+            return .{};
+        },
+        .share => |share| {
+            share.destroy();
+            return .{};
+        },
+        .link => return .{}, // goes with the channel
         .pool => {
             // What it owned is free; who sleeps on the pool's bell is told by its count of deaths.
             if (slot.channel.slabs.?.returnOwned(slot.handle.raw)) tellSlabSleepers(slot.channel);
@@ -615,6 +871,12 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
             return .{};
         },
         .sender => |*sender| {
+            if (slot.channel.link) |link| {
+                // The keeper does it. Where there is none everything is sealed.
+                sender.disarm();
+                _ = link.sayBye();
+                return .{};
+            }
             // Before the seal: then the ring can be another's.
             returnInFlight(slot.channel, pool_module.Uncommitted{
                 .segment = slot.channel.segment,
@@ -625,6 +887,10 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
             return bells;
         },
         .receiver => |*receiver| {
+            if (slot.channel.link) |link| if (link.sayBye()) {
+                receiver.disarm();
+                return .{};
+            };
             const bells = receiver.close(ringer);
             returnUnreceivable(slot.channel);
             interruptSlabSleepers(slot.channel);
@@ -697,7 +963,7 @@ fn tellSlabSleepers(pool: *Channel) void {
 pub fn closeEndpoint(handle: u32) Error!channel_module.Bells {
     mutex.lock();
     defer mutex.unlock();
-    return giveUp(try find(handle));
+    return giveUp(try findAny(handle));
 }
 
 /// Disposes of a channel: closes it, takes its unused tickets back, gives the handle back.
@@ -713,8 +979,12 @@ pub fn disposeChannel(handle: u32) Error!channel_module.Bells {
 pub fn closeAndRing(handle: u32) Error!void {
     mutex.lock();
     defer mutex.unlock();
-    const slot = try find(handle);
+    const slot = try findAny(handle);
     const channel = slot.channel;
+    if (slot.body == .link) {
+        _ = giveUp(slot);
+        return;
+    }
     channel.references += 1; // it outlives what follows
     channel.ring(if (slot.body == .channel) dispose(slot) else giveUp(slot), 0);
     dereference(channel);
@@ -731,12 +1001,13 @@ fn giveUp(slot: *Slot) channel_module.Bells {
 fn dispose(slot: *Slot) channel_module.Bells {
     const channel = slot.channel;
     _ = channel_module.close(channel.segment, .closed, .can_ring);
+    endShares(channel);
     const revoked = ticket_module.forgetChannel(channel.id);
     _ = channel.segment.control().sender_references.fetchSub(revoked.senders, .seq_cst);
     _ = channel.segment.control().receiver_tickets.fetchSub(revoked.receivers, .seq_cst);
     channel.references -= revoked.senders + revoked.receivers;
     endWithoutOwner(channel, .can_ring);
-    _ = endWithoutReceivers(channel);
+    _ = endWithoutReceivers(channel, .can_ring);
     returnUnreceivable(channel);
     interruptSlabSleepers(channel);
     free(slot);

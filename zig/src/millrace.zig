@@ -4,7 +4,9 @@
 //! ring, `ready_set` the bitmap of rings with data, `bell` the wake protocol, `wait` the wait
 //! strategies, `channel` and `sender` what every kind of channel shares, `mpsc`, `spsc`, `spmc` and
 //! `mpmc` the receivers of the kinds, `claims` how receivers share rings, `pool` the slabs for large
-//! messages, `numa` the nodes and CPUs of the machine, `placement` the node a ring lies on, `endpoint` and `ticket` what a process has open.
+//! messages, `numa` the nodes and CPUs of the machine, `placement` the node a ring lies on, `endpoint`
+//! and `ticket` what a process has open, `share`, `proxy` and `link` what connects it with other
+//! processes, over the `protocol` and by the thread of `attendant`.
 
 const typed = @import("typed.zig");
 pub const Ring = typed.Ring;
@@ -15,26 +17,32 @@ pub const Mpmc = typed.Mpmc;
 pub const Options = typed.Options;
 pub const Statistics = typed.Statistics;
 
+pub const attendant = @import("attendant.zig");
 pub const bell = @import("bell.zig");
 pub const channel = @import("channel.zig");
 pub const claims = @import("claims.zig");
 pub const endpoint = @import("endpoint.zig");
 pub const histogram = @import("histogram.zig");
 pub const latency = @import("latency.zig");
+pub const link = @import("link.zig");
 pub const mpmc = @import("mpmc.zig");
 pub const mpsc = @import("mpsc.zig");
 pub const native = @import("native.zig");
 pub const numa = @import("numa.zig");
 pub const os = @import("os/linux.zig");
+pub const sockets = @import("os/sockets.zig");
 pub const event_fd = @import("event_fd.zig");
 pub const placement = @import("placement.zig");
 pub const pool = @import("pool.zig");
+pub const protocol = @import("protocol.zig");
+pub const proxy = @import("proxy.zig");
 pub const ready_set = @import("ready_set.zig");
 pub const receiver = @import("receiver.zig");
 pub const ring = @import("ring.zig");
 pub const ringer = @import("ringer.zig");
 pub const segment = @import("segment.zig");
 pub const sender = @import("sender.zig");
+pub const share = @import("share.zig");
 pub const sleepers = @import("sleepers.zig");
 pub const spmc = @import("spmc.zig");
 pub const spsc = @import("spsc.zig");

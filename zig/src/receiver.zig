@@ -22,6 +22,22 @@ pub const Receiver = union(enum) {
         };
     }
 
+    /// At a place that the keeper of the channel has claimed for this process.
+    pub fn attach(on: Segment, has_records: bool, place: u32) Receiver {
+        return switch (on.geometry.kind) {
+            .mpsc => .{ .mpsc = .{ .segment = on } },
+            .spsc => .{ .spsc = .{ .segment = on, .consumer = .init(on, 0) } },
+            .spmc => .{ .spmc = .{ .shared = .attach(on, has_records, place) } },
+            .mpmc => .{ .mpmc = .{ .shared = .attach(on, has_records, place) } },
+        };
+    }
+
+    /// Does for a receiver in another process what it cannot do itself.
+    pub fn leaveBehind(on: Segment, place: u32, left: channel.LeftBehind) void {
+        if (!on.geometry.kind.hasManyReceivers()) return channel.leaveReceiver(on, left);
+        return @import("claims.zig").leaveBehind(on, place, left);
+    }
+
     /// Finds a window of messages: a contiguous run of one ring. `messages_max` bounds what is claimed
     /// where receivers share the rings; 0 is no bound.
     pub inline fn poll(self: *Receiver, messages_max: u32) channel.Polled {

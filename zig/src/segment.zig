@@ -115,6 +115,8 @@ pub const CloseState = enum(u32) {
     receiver_gone = 3,
     /// Somebody found in this memory what cannot be there.
     corrupt = 4,
+    /// The process that made the channel is gone, or that of its last receiver.
+    peer_died = 5,
     _,
 };
 

@@ -106,6 +106,18 @@ pub const Sender = struct {
         return error.ChannelClosed;
     }
 
+    /// On a ring that the keeper of the channel has claimed for this process.
+    pub fn attach(segment: Segment, has_records: bool, ring: u32) Sender {
+        return .{ .segment = segment, .producer = .init(segment, ring, has_records) };
+    }
+
+    /// Does for a sender in another process what it cannot do itself: close().
+    pub fn sealLeft(segment: Segment, ring: u32) void {
+        ring_module.seal(segment.producerLine(ring));
+        segment.control().ready.add(ring);
+        channel.wakeReceivers(segment, .cannot_ring);
+    }
+
     pub const Committed = union(enum) { bells: Bells, closed };
 
     pub fn commit(self: *Sender, slots: u32, messages: u32) Committed {

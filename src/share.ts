@@ -1,0 +1,145 @@
+/**
+ * Shares: how a channel lets other processes in.
+ *
+ * @module
+ */
+
+import { Limits, ShareRoles, StructBytes } from "../ffi/abi.ts";
+import type { Bells } from "./bells.ts";
+import { describe } from "./layout.ts";
+import { check, native } from "./native.ts";
+import { checkPlace, putUsers } from "./place.ts";
+import type { Terms } from "./ticket.ts";
+
+/** Where a channel is shared: an address, or one end of a connected pair of sockets. */
+export type SharePlace = string | { readonly fd: number };
+
+/** Options of {@linkcode Channel.share}. */
+export interface ShareOptions {
+  /** Whether senders may connect; true unless given. */
+  readonly senders?: boolean;
+  /** Whether receivers may connect; true unless given. */
+  readonly receivers?: boolean;
+  /**
+   * Users, by number, whose processes may connect beside this process's own user; 32 at most. The
+   * socket's file is then open to everyone, and who connects is told by the kernel.
+   */
+  readonly users?: readonly number[];
+  /** After so many connections the share closes by itself; as many as come unless given. */
+  readonly limit?: number;
+}
+
+/**
+ * A channel's door for other processes. {@linkcode Channel.share} makes it.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { mpsc, Sender, u32 } from "millrace";
+ *
+ * using channel = mpsc(u32, { shared: true });
+ * const share = channel.share("@an-example-of-a-share");
+ * const sender = await Sender.connect("@an-example-of-a-share");
+ * assert(share.connections === 1);
+ * share.close(); // nobody else; who is connected stays
+ * await sender.send(7);
+ * sender.close();
+ * ```
+ */
+export class Share implements Disposable {
+  #handle: number;
+  readonly #bells: Bells;
+
+  /** Made by the library: see {@linkcode Channel.share}. */
+  constructor(handle: number, bells: Bells) {
+    this.#handle = handle;
+    this.#bells = bells;
+  }
+
+  /** Whether nobody can connect any more: it was closed, reached its limit, or its channel is gone. */
+  get closed(): boolean {
+    return this.#handle === 0 || native().symbols.millrace_share_is_open(this.#handle) !== 1;
+  }
+
+  /** Senders and receivers that connected here and are open; 0 once this share is closed. */
+  get connections(): number {
+    if (this.#handle === 0) return 0;
+    return Math.max(0, native().symbols.millrace_share_connections(this.#handle));
+  }
+
+  /** Lets nobody in any more. Who is connected stays. Idempotent. */
+  close(): void {
+    if (this.#handle === 0) return;
+    const handle = this.#handle;
+    this.#handle = 0;
+    // A share that its channel took along is closed already.
+    const answer = native().symbols.millrace_endpoint_close(handle);
+    if (answer > 0) this.#bells.ring(answer, 0);
+  }
+
+  /** The same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Shares the channel of a handle. */
+export function openShare(
+  channel: number,
+  bells: Bells,
+  place: SharePlace,
+  options: ShareOptions,
+  terms: Terms,
+): Share {
+  const action = "share a channel";
+  const { address, addressBytes, fd } = checkPlace(action, place);
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `Cannot ${action}: options must be an object, received ${describe(options)}`,
+    );
+  }
+  const { senders = true, receivers = true, users = [], limit } = options;
+  for (const [name, value] of Object.entries({ senders, receivers })) {
+    if (typeof value === "boolean") continue;
+    throw new TypeError(`Cannot ${action}: ${name} must be a boolean, received ${describe(value)}`);
+  }
+  if (!senders && !receivers) {
+    throw new TypeError(`Cannot ${action}: it must let senders or receivers in`);
+  }
+  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1 && limit < 2 ** 32)) {
+    throw new RangeError(
+      `Cannot ${action}: limit must be an integer of at least 1, received ${describe(limit)}`,
+    );
+  }
+  const words = new Uint32Array(StructBytes.shareOptions / 4);
+  words[0] = (senders ? ShareRoles.senders : 0) | (receivers ? ShareRoles.receivers : 0);
+  words[1] = limit ?? 0;
+  words[2] = fd;
+  putUsers(action, users, words, 3);
+  const descriptor = encodeTerms(action, terms);
+  const handle = check(
+    native().symbols.millrace_share(
+      channel,
+      words,
+      address,
+      addressBytes,
+      descriptor,
+      descriptor.length,
+    ),
+    `${action} at ${typeof place === "string" ? describe(place) : `the descriptor ${fd}`}`,
+  );
+  return new Share(handle, bells);
+}
+
+/** What every process that connects is told. */
+function encodeTerms(action: string, terms: Terms): Uint8Array {
+  const { pollBudget } = terms;
+  // JSON has no infinity.
+  const budget = pollBudget === Infinity ? Number.MAX_VALUE : pollBudget;
+  const encoded = new TextEncoder().encode(JSON.stringify({ ...terms, pollBudget: budget }));
+  if (encoded.length <= Limits.descriptorBytes) return encoded;
+  throw new RangeError(
+    `Cannot ${action}: the description of its layout takes ${encoded.length} bytes, ` +
+      `${Limits.descriptorBytes} are the most`,
+  );
+}

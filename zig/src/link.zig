@@ -1,0 +1,250 @@
+//! Links: this process's connections to keepers of channels. One link is one endpoint.
+//!
+//! A link begins as a question (hello) that the attendant waits for the answer to; whoever asked polls, or
+//! sleeps until `state` changes. With the answer comes the memory, which is attached to on the thread
+//! that asked, with nothing taken on trust. From then on the link tells of one thing: the keeper's end.
+//! Then nobody is left who could let a sender in or give a dead one's ring back, so the channel is
+//! closed, by every process that sees it, and what was committed is received to the end.
+//!
+//! All of it runs under the mutex of endpoint.zig, but for the wait of await().
+
+const std = @import("std");
+const attendant = @import("attendant.zig");
+const channel_module = @import("channel.zig");
+const endpoint = @import("endpoint.zig");
+const os = @import("os/linux.zig");
+const protocol = @import("protocol.zig");
+const sockets = @import("os/sockets.zig");
+const Role = @import("ticket.zig").Role;
+const Watched = @import("share.zig").Watched;
+const Channel = endpoint.Channel;
+
+const allocator = std.heap.c_allocator;
+
+pub const Error = sockets.Error || protocol.Error || channel_module.OpenError || error{
+    /// The keeper does not offer the role.
+    RoleRefused,
+};
+
+pub const State = enum(u32) {
+    /// There is no connection yet.
+    begun = 0,
+    /// Hello was said.
+    asked = 1,
+    welcomed = 2,
+    failed = 3,
+    /// An endpoint stands on it.
+    open = 4,
+    /// The keeper is gone.
+    ended = 5,
+};
+
+pub const Place = union(enum) { address: sockets.Address, socket: i32 };
+
+pub const Link = struct {
+    channel: *Channel,
+    role: Role,
+    /// A State; also a futex word.
+    state: std.atomic.Value(u32) = .init(@intFromEnum(State.begun)),
+    failure: Error = error.PeerDied,
+    address: ?sockets.Address,
+    /// Keepers of these users are trusted beside this process's own, and the superuser's.
+    users: []const u32,
+    socket: i32,
+    watched: ?Watched = null,
+    process: ?Watched = null,
+    welcome: protocol.Welcome = .{},
+    /// What the keeper says about the channel's values.
+    descriptor: []u8 = "",
+    memory: ?i32 = null,
+
+    /// Takes the socket, if one is given, unless it fails.
+    pub fn begin(
+        channel: *Channel,
+        role: Role,
+        place: Place,
+        users: []const u32,
+    ) Error!*Link {
+        const kept = try allocator.dupe(u32, users);
+        errdefer allocator.free(kept);
+        const self = try allocator.create(Link);
+        errdefer allocator.destroy(self);
+        self.* = .{ .channel = channel, .role = role, .users = kept, .address = null, .socket = -1 };
+        switch (place) {
+            .address => |address| {
+                self.address = address;
+                self.socket = try sockets.createSocket();
+                errdefer os.closeDescriptor(self.socket);
+                sockets.askForCredentials(self.socket);
+                try self.advance();
+            },
+            .socket => |socket| {
+                try sockets.adopt(socket);
+                self.socket = socket;
+                try self.ask();
+            },
+        }
+        return self;
+    }
+
+    pub fn stateNow(self: *const Link) State {
+        return @enumFromInt(self.state.load(.acquire));
+    }
+
+    fn become(self: *Link, state: State) void {
+        // Release: what led to it is seen by who sees it.
+        self.state.store(@intFromEnum(state), .release);
+        os.futexWake(&self.state, std.math.maxInt(i32));
+    }
+
+    /// Connects, if that is still to be done.
+    pub fn advance(self: *Link) Error!void {
+        if (self.stateNow() != .begun) return;
+        if (!try sockets.connectTo(self.socket, &self.address.?)) return;
+        const user = sockets.peerUser(self.socket);
+        if (user == null or !self.trusts(user.?)) return error.NotPermitted;
+        return self.ask();
+    }
+
+    fn trusts(self: *const Link, user: u32) bool {
+        if (user == 0 or user == sockets.ownCredentials().uid) return true;
+        return std.mem.indexOfScalar(u32, self.users, user) != null;
+    }
+
+    fn ask(self: *Link) Error!void {
+        const hello: protocol.Hello = .{ .role = @intFromEnum(self.role) };
+        sockets.send(self.socket, std.mem.asBytes(&hello), &.{}) catch |err| switch (err) {
+            error.PeerDied => {}, // it may have said why
+            else => return err,
+        };
+        self.watched = .{ .fd = self.socket, .token = try attendant.watch(self.socket, self, onSocket) };
+        self.become(.asked);
+    }
+
+    fn fail(self: *Link, why: Error) void {
+        self.failure = why;
+        self.unwatch();
+        self.become(.failed);
+    }
+
+    fn unwatch(self: *Link) void {
+        if (self.watched) |watched| attendant.unwatch(watched.token);
+        self.watched = null;
+        if (self.process) |process| process.close();
+        self.process = null;
+    }
+
+    fn onSocket(self: *Link, _: attendant.Happening) void {
+        if (self.stateNow() == .asked) return self.hear();
+        // A keeper has nothing more to say: this is its end, or nonsense.
+        var byte: [1]u8 = undefined;
+        if (sockets.receive(self.socket, &byte) catch null) |said| {
+            var received = said;
+            received.drop();
+        } else if (!sockets.hasHungUp(self.socket)) return;
+        self.end();
+    }
+
+    fn onProcess(self: *Link, _: attendant.Happening) void {
+        if (self.stateNow() == .asked) return self.hear();
+        self.end();
+    }
+
+    fn hear(self: *Link) void {
+        var buffer: [protocol.welcome_bytes_max + 1]u8 = undefined;
+        var received = (sockets.receive(self.socket, &buffer) catch |err| return self.fail(err)) orelse {
+            if (sockets.hasHungUp(self.socket)) self.fail(error.PeerDied);
+            return;
+        };
+        defer received.drop();
+        self.understand(buffer[0..@min(received.bytes, buffer.len)], &received) catch |err| self.fail(err);
+    }
+
+    fn understand(self: *Link, message: []const u8, received: *sockets.Received) Error!void {
+        const welcome = try protocol.read(protocol.Welcome, message);
+        try checkRefusal(@enumFromInt(welcome.refusal));
+        const descriptor = message[@sizeOf(protocol.Welcome)..];
+        if (welcome.role != @intFromEnum(self.role) or welcome.has_records > 1) return error.NotUnderstood;
+        if (descriptor.len != welcome.descriptor_bytes or descriptor.len > protocol.descriptor_bytes_max) {
+            return error.NotUnderstood;
+        }
+        const sender = received.sender orelse return error.NotPermitted;
+        if (!self.trusts(sender.uid)) return error.NotPermitted;
+        const memory = received.takeDescriptor(0) orelse return error.NotUnderstood;
+        errdefer os.closeDescriptor(memory);
+        const copy = try allocator.dupe(u8, descriptor);
+        errdefer allocator.free(copy);
+        try self.watchProcess(received.takePidfd(), sender.pid);
+        self.memory = memory;
+        self.descriptor = copy;
+        self.welcome = welcome;
+        self.become(.welcomed);
+    }
+
+    fn watchProcess(self: *Link, given: ?i32, pid: i32) Error!void {
+        const fd = given orelse try sockets.openPidfd(self.socket, pid) orelse return;
+        errdefer os.closeDescriptor(fd);
+        self.process = .{ .fd = fd, .token = try attendant.watch(fd, self, onProcess) };
+    }
+
+    /// The memory that came with the welcome; whoever takes it closes it.
+    pub fn takeMemory(self: *Link) ?i32 {
+        defer self.memory = null;
+        return self.memory;
+    }
+
+    /// The channel is attached to, and an endpoint stands on the link.
+    pub fn open(self: *Link) void {
+        self.become(.open);
+    }
+
+    /// The keeper is gone.
+    fn end(self: *Link) void {
+        self.unwatch();
+        if (self.stateNow() != .open) return self.fail(error.PeerDied);
+        self.become(.ended);
+        const channel = self.channel;
+        _ = channel_module.close(channel.segment, .peer_died, .cannot_ring);
+        // It may have died between taking an arm and waking who had armed.
+        channel_module.wakeEveryone(channel.segment);
+        endpoint.tellSleepers(channel);
+        if (self.address) |*address| sockets.removeAbandoned(address);
+    }
+
+    /// Says that the endpoint is closed: the keeper gives back what it had. False: there is no keeper.
+    pub fn sayBye(self: *Link) bool {
+        if (self.stateNow() != .open) return false;
+        // What cannot be said the end of the connection tells.
+        self.tell(.{});
+        return true;
+    }
+
+    fn tell(self: *Link, bye: protocol.Bye) void {
+        sockets.send(self.socket, std.mem.asBytes(&bye), &.{}) catch {};
+    }
+
+    pub fn destroy(self: *Link) void {
+        self.unwatch();
+        if (self.stateNow() == .welcomed) self.tell(.{ .has_declined = 1 });
+        os.closeDescriptor(self.socket);
+        if (self.memory) |memory| os.closeDescriptor(memory);
+        if (self.descriptor.len != 0) allocator.free(self.descriptor);
+        allocator.free(self.users);
+        allocator.destroy(self);
+    }
+};
+
+fn checkRefusal(refusal: protocol.Refusal) Error!void {
+    return switch (refusal) {
+        .none => {},
+        .not_permitted => error.NotPermitted,
+        .role_refused => error.RoleRefused,
+        .channel_closed => error.ChannelClosed,
+        .too_many_senders => error.TooManySenders,
+        .too_many_receivers => error.TooManyReceivers,
+        .receiver_taken => error.ReceiverTaken,
+        .out_of_memory => error.OutOfMemory,
+        .not_understood => error.OtherVersion,
+        _ => error.NotUnderstood,
+    };
+}
