@@ -87,6 +87,10 @@ export const symbols = {
     parameters: ["u32"], // uint32_t endpoint
     result: "i32",
   },
+  millrace_endpoint_poison: {
+    parameters: ["u32"], // uint32_t endpoint
+    result: "i32",
+  },
   millrace_endpoint_ring: {
     parameters: [
       "u32", // uint32_t endpoint
@@ -615,6 +619,12 @@ export const Bells = {
   receiverShift: 8,
 } as const;
 
+/** Bits of `millrace_share_options.roles`. */
+export const ShareRoles = { senders: 1, receivers: 2 } as const;
+
+/** `millrace_kind`. */
+export const Kind = { mpsc: 0, spsc: 1, spmc: 2, mpmc: 3 } as const;
+
 /** Why a channel is closed, as `millrace_endpoint_close_state` tells it. */
 export const CloseState = {
   open: 0,
@@ -624,12 +634,6 @@ export const CloseState = {
   corrupt: 4,
   peerDied: 5,
 } as const;
-
-/** Bits of `millrace_share_options.roles`. */
-export const ShareRoles = { senders: 1, receivers: 2 } as const;
-
-/** `millrace_kind`. */
-export const Kind = { mpsc: 0, spsc: 1, spmc: 2, mpmc: 3 } as const;
 
 /** `millrace_role`. */
 export const Role = { sender: 0, receiver: 1, pool: 2 } as const;

@@ -4,13 +4,13 @@
  * @module
  */
 
-import { Bells as bit, HugePages, Kind, Limits, Role, StructBytes } from "../ffi/abi.ts";
+import { Bells as bit, HugePages, Kind, Limits, Role, Status, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
 import { buildOn, Endpoint } from "./endpoint.ts";
 import { ChannelClosedError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
-import { check, native } from "./native.ts";
+import { check, errorOf, native } from "./native.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { type Placement, readPlacement } from "./placement.ts";
 import { encodeReason } from "./reason.ts";
@@ -138,7 +138,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /** What was said about nodes. */
   readonly #place: { readonly numa?: NumaMode; readonly node?: "local" | number };
   readonly #drainWaiter: Waiter;
-  #drainPending: { resolve: () => void }[] = [];
+  #drainPending: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   /** What `closed` says after disposal. */
   #isDisposed = false;
   /** The bell ringer this channel is registered with; 0 for none. */
@@ -564,15 +564,25 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    * receiver is gone.
    */
   drained(): Promise<void> {
-    if (this.#isDisposed || readCounters(this.#endpoint).drained) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#drainPending.push({ resolve });
+    if (this.#isDisposed) return Promise.resolve();
+    const { closed, drained } = readCounters(this.#endpoint);
+    if (drained && closed !== "corrupt") return Promise.resolve();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#drainPending.push({ resolve, reject });
     this.#drainWaiter.start();
     return promise;
   }
 
   #checkDrained(): boolean {
-    if (!this.#isDisposed && !readCounters(this.#endpoint).drained) return false;
+    if (!this.#isDisposed) {
+      const { closed, drained } = readCounters(this.#endpoint);
+      if (closed === "corrupt") {
+        const error = errorOf(Status.corrupt, "wait until the channel is drained");
+        for (const { reject } of this.#drainPending.splice(0)) reject(error);
+        return true;
+      }
+      if (!drained) return false;
+    }
     for (const { resolve } of this.#drainPending.splice(0)) resolve();
     return true;
   }

@@ -105,6 +105,7 @@ export abstract class Consumer<Value, Batch> {
       if (answer === 0) return 0;
       if (answer < 0) {
         if (answer === Status.ended) return ended;
+        if (answer === Status.corrupt) throw endpoint.corrupt("receive");
         throw errorOf(answer, "receive");
       }
       // Nothing is readable until the ring is entered: that can throw.
@@ -296,7 +297,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   /** The payload's bytes of the record at `index`, checked against what is readable. */
   #payloadBytes(view: RecordView, index: number): number {
     const length = view.u32[index * 2] as number;
-    if (length > (this.end - index - 1) * recordSlotBytes) throw errorOf(Status.corrupt, "receive");
+    if (length > (this.end - index - 1) * recordSlotBytes) throw this.endpoint.corrupt("receive");
     return length;
   }
 

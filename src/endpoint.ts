@@ -5,9 +5,9 @@
  * @module
  */
 
-import { Bells as bit, type Native, type NativeSymbols, StructBytes } from "../ffi/abi.ts";
+import { Bells as bit, type Native, type NativeSymbols, Status, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
-import { MillraceError } from "./errors.ts";
+import { type CorruptSegmentError, MillraceError } from "./errors.ts";
 import { check, errorOf, native } from "./native.ts";
 
 /** What the native library tells about an endpoint it opened. */
@@ -122,6 +122,18 @@ export class Endpoint {
 
   orphans(): number {
     return this.symbols.millrace_endpoint_orphans(this.handle);
+  }
+
+  /**
+   * The error for an impossible counter or record in the shared memory. The channel is closed by it, for
+   * everyone: nobody is to wait for what will not come.
+   */
+  corrupt(action: string): CorruptSegmentError {
+    if (this.handle !== 0) {
+      this.symbols.millrace_endpoint_poison(this.handle);
+      this.bells.ring(bit.all, 0);
+    }
+    return errorOf(Status.corrupt, action) as CorruptSegmentError;
   }
 
   /**

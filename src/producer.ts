@@ -113,6 +113,7 @@ export abstract class Producer<Value> implements StorePlace {
     );
     if (answer < 0) {
       if (answer === Status.channelClosed) return false;
+      if (answer === Status.corrupt) throw endpoint.corrupt("send");
       throw errorOf(answer, "send");
     }
     this.committed = this.index;
@@ -185,6 +186,7 @@ export abstract class Producer<Value> implements StorePlace {
       this.publications++;
       return true;
     }
+    if (answer === Status.corrupt) throw endpoint.corrupt("send");
     if (answer < 0 && answer !== Status.channelClosed) throw errorOf(answer, "send");
     this.slotsNeeded = slots;
     return false;

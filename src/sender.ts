@@ -8,7 +8,7 @@ import { CloseState, Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
-import { ChannelClosedError, TicketError, TimeoutError } from "./errors.ts";
+import { ChannelClosedError, type MillraceError, TicketError, TimeoutError } from "./errors.ts";
 import { connect, type ConnectOptions, type ConnectPlace } from "./connect.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { peerDied } from "./reason.ts";
@@ -356,16 +356,16 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     return !this.closed && symbols.millrace_sender_wait(handle, slots, 0, 0) === 1;
   }
 
-  #closedErrorOf(entry: PendingSend<Value>): ChannelClosedError {
+  #closedErrorOf(entry: PendingSend<Value>): MillraceError {
     return entry.hasValue ? this.#closedError(entry.value) : this.#closedError();
   }
 
-  #closedError(...unsent: [value: unknown] | []): ChannelClosedError {
+  #closedError(...unsent: [value: unknown] | []): MillraceError {
     const { handle, symbols } = this.#endpoint;
     const isOwn = handle === 0;
-    if (!isOwn && symbols.millrace_endpoint_close_state(handle) === CloseState.peerDied) {
-      return peerDied("send", ...unsent);
-    }
+    const state = isOwn ? CloseState.closed : symbols.millrace_endpoint_close_state(handle);
+    if (state === CloseState.peerDied) return peerDied("send", ...unsent);
+    if (state === CloseState.corrupt) return this.#endpoint.corrupt("send");
     return new ChannelClosedError(
       isOwn ? "ENDPOINT_CLOSED" : "CHANNEL_CLOSED",
       isOwn ? "Cannot send: this sender has been closed" : "Cannot send: the channel is closed",

@@ -72,7 +72,7 @@ export interface Statistics {
   /** Whether a receiver has not been opened yet, is open, or is gone. */
   readonly receiver: "none" | "open" | "gone";
   /** Why the channel is closed; `"open"` when it is not. */
-  readonly closed: "open" | "closed" | "senders gone" | "receiver gone";
+  readonly closed: "open" | "closed" | "senders gone" | "receiver gone" | "corrupt" | "peer died";
   /** Whether nothing is left to receive, or nobody to receive it. */
   readonly drained: boolean;
   /** The rings that have a sender, or hold what a sender that is gone has left. */
@@ -130,7 +130,14 @@ export interface RingStatistics {
 /** What is counted over all rings, without a look at the single ones. */
 export type Counters = Omit<Statistics, "rings" | "latency">;
 
-const closeStates = ["open", "closed", "senders gone", "receiver gone"] as const;
+const closeStates = [
+  "open",
+  "closed",
+  "senders gone",
+  "receiver gone",
+  "corrupt",
+  "peer died",
+] as const;
 const receiverStates = ["none", "open", "gone"] as const;
 
 /** Reads the counters of the endpoint's channel. */

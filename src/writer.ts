@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type ChannelClosedError, MillraceError } from "./errors.ts";
+import { MillraceError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
 import type { SenderWaiter } from "./sender_waiter.ts";
@@ -40,7 +40,7 @@ export class Writer<Value> implements Disposable {
   readonly #chunk: number;
   readonly #options: WaitOptions;
   readonly #wait: WaitStrategy;
-  readonly #closedError: (...unsent: [value: unknown] | []) => ChannelClosedError;
+  readonly #closedError: (...unsent: [value: unknown] | []) => MillraceError;
   readonly #admits: () => boolean;
   readonly #ready: (slots: number, signal: AbortSignal | undefined) => Promise<void>;
   /** What the last refused value needs. */
@@ -56,7 +56,7 @@ export class Writer<Value> implements Disposable {
     waiter: SenderWaiter,
     options: WriterOptions | undefined,
     wait: WaitStrategy,
-    closedError: (...unsent: [value: unknown] | []) => ChannelClosedError,
+    closedError: (...unsent: [value: unknown] | []) => MillraceError,
     admits: () => boolean,
     ready: (slots: number, signal: AbortSignal | undefined) => Promise<void>,
   ) {

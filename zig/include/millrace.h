@@ -319,6 +319,9 @@ int32_t millrace_endpoint_close(uint32_t endpoint);
 int32_t millrace_endpoint_expose(uint32_t endpoint);
 /* Keeps the channel's address range reserved for the life of the process. */
 int32_t millrace_endpoint_quarantine(uint32_t endpoint);
+/* To be called by whoever finds in a ring what cannot be there, a record longer than what is readable
+ * say: closes the channel for everyone. Answers MILLRACE_CORRUPT; the caller rings every bell. */
+int32_t millrace_endpoint_poison(uint32_t endpoint);
 /* Where the data of a ring is: address, then bytes. */
 int32_t millrace_endpoint_ring(uint32_t endpoint, uint32_t ring, uint64_t place[2]);
 /* A number that changes when a thread has died that may have owed this channel a bell. */

@@ -323,7 +323,7 @@ export fn millrace_endpoint_orphans(handle: u32) i32 {
 
 export fn millrace_endpoint_close_state(handle: u32) i32 {
     const slot = endpoint.find(handle) catch |err| return Status.of(err);
-    return @intCast(slot.channel.segment.control().close_state.load(.seq_cst));
+    return @intCast(@min(endpoint.closeState(slot), std.math.maxInt(i32)));
 }
 
 /// Copies the reason given to close(); returns its bytes.
@@ -387,8 +387,26 @@ export fn millrace_sender_reserve(handle: u32, slots_min: u32) i32 {
             sender.countFull();
             return 0;
         },
-        .closed => return Status.channel_closed.number(),
+        .closed => return closedNumber(slot),
+        .corrupt => return poison(slot),
     }
+}
+
+/// What the channel is, to a sender that can send no more.
+fn closedNumber(slot: *const endpoint.Slot) i32 {
+    const is_poisoned = channel_module.isPoisoned(slot.channel.segment);
+    return if (is_poisoned) Status.corrupt.number() else Status.channel_closed.number();
+}
+
+fn poison(slot: *const endpoint.Slot) i32 {
+    _ = channel_module.poison(slot.channel.segment);
+    return Status.corrupt.number();
+}
+
+/// Closes the channel of one who found what cannot be there; the caller rings every bell.
+export fn millrace_endpoint_poison(handle: u32) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    return poison(slot);
 }
 
 /// The bells to ring.
@@ -398,7 +416,7 @@ export fn millrace_sender_commit(handle: u32, slots: u32, messages: u32) i32 {
     if (slots > sender.producer.granted) return Status.invalid_argument.number();
     return switch (sender.commit(slots, messages)) {
         .bells => |bells| bellsNumber(bells),
-        .closed => Status.channel_closed.number(),
+        .closed => closedNumber(slot),
     };
 }
 
@@ -425,6 +443,8 @@ export fn millrace_sender_disarm(handle: u32) i32 {
     return 0;
 }
 
+const polls_between_looks = 1 << 12;
+
 /// Slots readable in one run, 0 when empty, `ended` when closed and drained. Ring, position and the
 /// bells to ring are in the mailbox. Where receivers share the rings, at most `messages_max` messages
 /// are claimed; 0 is no bound.
@@ -440,7 +460,14 @@ export fn millrace_receiver_poll(handle: u32, messages_max: u32) i32 {
             slot.mailbox.position = window.position;
             return @intCast(slots);
         },
-        .empty => return 0,
+        .empty => {
+            // Who never sleeps has to look, too.
+            slot.empty_polls +%= 1;
+            if (slot.empty_polls % polls_between_looks == 0 and slot.channel.segment.geometry.is_shared) {
+                channel_module.lookAround(slot.channel.segment);
+            }
+            return 0;
+        },
         .ended => return Status.ended.number(),
         .corrupt => return Status.corrupt.number(),
     }

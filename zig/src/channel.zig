@@ -75,6 +75,7 @@ pub const Blocker = struct {
 
     pub fn sleep(self: Blocker, timeout_ns: u64) void {
         self.word.sleep(self.segment.waiting(.futex), timeout_ns);
+        if (self.segment.geometry.is_shared) lookAround(self.segment);
     }
 };
 
@@ -97,7 +98,7 @@ pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
         .seq_cst,
     );
     // Even when it was closed: now nobody will release what is in the rings.
-    if (was != null and why != .receiver_gone and why != .peer_died) return false;
+    if (was != null and why != .receiver_gone and why != .peer_died and why != .corrupt) return false;
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
@@ -110,6 +111,44 @@ pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
     wakeReceivers(segment, ringer);
     wake(&control.drain_wait, ringer);
     return was == null;
+}
+
+/// To be called by whoever finds in a segment what cannot be there: nobody is to wait for it any more.
+/// The bells to ring.
+pub fn poison(segment: Segment) Bells {
+    @branchHint(.cold);
+    _ = close(segment, .corrupt, .can_ring);
+    segment.control().close_state.store(@intFromEnum(CloseState.corrupt), .seq_cst);
+    return .{ .all = true };
+}
+
+pub fn isPoisoned(segment: Segment) bool {
+    return segment.control().close_state.load(.seq_cst) == @intFromEnum(CloseState.corrupt);
+}
+
+/// Where other processes write, one may have taken a word away without doing what belongs to it, or
+/// died before it did. So whoever sleeps looks from time to time for what is there and was not
+/// announced.
+pub fn lookAround(segment: Segment) void {
+    const control = segment.control();
+    const kind = segment.geometry.kind;
+    const is_open = control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open);
+    for (0..ringsUsed(segment)) |index| {
+        const ring: u32 = @intCast(index);
+        const line = segment.producerLine(ring);
+        if (!line.isClaimed()) continue;
+        if (!is_open) ring_module.seal(line);
+        const consumer_line = segment.consumerLine(ring);
+        const seen = if (kind.hasManyReceivers()) &consumer_line.claimed else &consumer_line.head;
+        if (line.tail.load(.seq_cst) != seen.load(.seq_cst)) control.ready.add(ring);
+    }
+    if (!kind.hasManyReceivers()) return;
+    // One too many costs a look; one too few, a claim that nobody takes over.
+    if (control.orphaned_claims.load(.seq_cst) != 0) return;
+    for (0..segment.geometry.receivers_max) |index| {
+        if (!segment.receiverLine(@intCast(index)).isLeft()) continue;
+        _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
+    }
 }
 
 /// Wakes every receiver. If `ringer` can, it rings every bell afterwards.
@@ -265,17 +304,19 @@ pub fn hasEnded(segment: Segment) bool {
     const control = segment.control();
     // SC, in this order: a sender that is being opened counts its ring before it looks at
     // close_state, so a zero here, after the close was seen, stays zero.
-    if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return false;
-    if (control.rings_claimed.load(.seq_cst) == 0) return true;
-    return segment.geometry.is_shared and !hasClaimedRing(segment);
+    const close_state = control.close_state.load(.seq_cst);
+    if (close_state == @intFromEnum(CloseState.open)) return false;
+    if (close_state == @intFromEnum(CloseState.corrupt)) return true;
+    if (!segment.geometry.is_shared) return control.rings_claimed.load(.seq_cst) == 0;
+    lookAround(segment);
+    return !hasClaimedRing(segment);
 }
 
-/// A process may have died between giving a ring back and counting it off. A ring that is being claimed
-/// after the close was seen is refused to who claims it, since he looks at close_state once more.
+/// Where a process may have died between giving a ring back and counting it off, the rings are asked and
+/// not the count. One that is claimed after the close was seen is refused to who claims it, since he
+/// looks at close_state once more.
 fn hasClaimedRing(segment: Segment) bool {
-    for (0..ringsUsed(segment)) |ring| {
-        if (segment.producerLine(@intCast(ring)).isClaimed()) return true;
-    }
+    for (0..ringsUsed(segment)) |ring| if (segment.producerLine(@intCast(ring)).isClaimed()) return true;
     return false;
 }
 
@@ -300,7 +341,9 @@ pub fn armDrain(segment: Segment) bool {
 pub fn isDrained(segment: Segment) bool {
     const control = segment.control();
     if (control.receiver_state.load(.seq_cst) == @intFromEnum(segment_module.ReceiverState.gone)) return true;
-    if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return false;
+    const close_state = control.close_state.load(.seq_cst);
+    if (close_state == @intFromEnum(CloseState.open)) return false;
+    if (close_state == @intFromEnum(CloseState.corrupt)) return true; // whoever waits is told
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);

@@ -144,13 +144,15 @@ pub const Shared = struct {
         const gate = &segment.receiverLine(self.line).gate;
         // A plain look first: a ring that is empty costs no store.
         var cursor = consumer_line.claimed.load(.acquire);
-        while (producer_line.tail.load(.acquire) & ~ring_module.closed_bit == cursor) {
+        for (0..attempts_max) |_| {
+            if (producer_line.tail.load(.acquire) & ~ring_module.closed_bit != cursor) break;
             if (self.leaveEmpty(ring)) return .empty;
             cursor = consumer_line.claimed.load(.acquire);
         }
         var has_withdrawn = false;
         defer if (has_withdrawn) self.helpHead(ring);
-        while (true) {
+        for (0..attempts_max) |_| {
+            if (ring_module.isSealed(cursor)) break; // no cursor
             // SC: see the top of the file. It keeps the run from the cursor on while we look at it.
             gate.store(gateOf(ring, cursor), .seq_cst);
             const now = consumer_line.claimed.load(.seq_cst);
@@ -196,7 +198,13 @@ pub const Shared = struct {
             self.callOthers(ring, available > slots);
             return .claimed;
         }
+        gate.store(0, .seq_cst);
+        has_withdrawn = true;
+        return .corrupt;
     }
+
+    /// Who fails was overtaken by another who did not. So often in a row, it was nobody's success.
+    const attempts_max = 1 << 16;
 
     /// How many slots the first messages of a run take. Null: the records cannot be.
     fn slotsOf(self: *const Shared, ring: u32, position: u32, run: u32, messages_max: u32) ?u32 {
@@ -339,6 +347,7 @@ pub const Shared = struct {
         // Otherwise no such claim was ever made: the memory was written by somebody else.
         const can_be = self.ring < segment.geometry.senders_max and slots <= capacity - self.position;
         self.window = if (can_be) slots else 0;
+        if (!can_be) self.ring = 0;
         if (index != self.line) {
             if (self.window != 0) {
                 const own = segment.receiverLine(self.line);
@@ -402,7 +411,7 @@ pub const Shared = struct {
         const consumer_line = segment.consumerLine(ring);
         const most = segment.geometry.capacity << 1;
         const gates_moved = &segment.control().gates_moved;
-        while (true) {
+        for (0..attempts_max) |_| {
             const moved_before = gates_moved.load(.seq_cst);
             const head = consumer_line.head.load(.seq_cst);
             // SC, the cursor before the gates: see the top of the file. Distances from the head order
@@ -425,14 +434,21 @@ pub const Shared = struct {
             // everything is read anew: a bound is worth nothing without the head it was measured from.
             if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return true;
         }
+        return false; // what is read here changes faster than anybody can release
     }
 
     /// Whether poll() might find something; what a receiver that waits looks at.
     pub fn holds(self: *const Shared) bool {
         const control = self.segment.control();
         // SC loads: partners are the fetchOr in ReadySet.add() and the fetchAdd in close().
-        return self.window != 0 or control.orphaned_claims.load(.seq_cst) != 0 or
+        return self.window != 0 or (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(self.segment)) or
             control.ready.hasAny(channel.ringsUsed(self.segment)) or channel.hasEnded(self.segment);
+    }
+
+    /// The count alone may be wrong: who died in between left it so.
+    fn hasLeftClaim(segment: Segment) bool {
+        for (0..receiversUsed(segment)) |index| if (segment.receiverLine(@intCast(index)).isLeft()) return true;
+        return false;
     }
 
     fn sleeper(self: *const Shared) sleepers.Sleeper {
@@ -497,7 +513,7 @@ pub const Records = struct {
 
     /// Whether the record stepped over was padding. Null: it cannot be.
     pub fn step(self: *Records) ?bool {
-        const header: *const RecordHeader = @ptrCast(@alignCast(self.data + @as(u64, self.position) * segment_module.record_slot_bytes));
+        const header = RecordHeader.read(self.data + @as(u64, self.position) * segment_module.record_slot_bytes);
         const is_padding = header.flags & RecordHeader.flag_padding != 0;
         const payload: u64 = header.payload_bytes;
         const slots = 1 + (payload + segment_module.record_slot_bytes - 1) / segment_module.record_slot_bytes;

@@ -126,6 +126,7 @@ pub const Slot = struct {
     sleeps_unwatched: bool = false,
     /// Counts what a look from time to time has found that nobody woke this endpoint for.
     finds: u32 = 0,
+    empty_polls: u32 = 0,
     /// The next endpoint of the same thread, or of the free list: an index + 1.
     next: u32 = 0,
     previous: u32 = 0,
@@ -345,10 +346,14 @@ fn isAsleepForGood(slot: *Slot) bool {
     const watched = slot.watch orelse return false;
     const armed = watched.armed.load(.monotonic);
     if (armed == @intFromEnum(bell.Waiting.awake) or watched.word.load(.acquire) != armed) return false;
+    const segment = slot.channel.segment;
     return switch (slot.body) {
-        .receiver => |*receiver| !receiver.holds(),
+        .receiver => |*receiver| {
+            channel_module.lookAround(segment);
+            return !receiver.holds();
+        },
         .sender => |*sender| !sender.hasRoomFor(1),
-        .channel => !channel_module.isDrained(slot.channel.segment),
+        .channel => !channel_module.isDrained(segment),
         .pool, .share, .link => true,
     };
 }
@@ -509,6 +514,14 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells 
     const is_first = channel_module.close(slot.channel.segment, .closed, .can_ring);
     interruptSlabSleepers(slot.channel);
     return .{ .all = is_first };
+}
+
+/// A CloseState. A sender whose ring somebody has sealed can send no more, whatever the channel says.
+pub fn closeState(slot: *const Slot) u32 {
+    const state = slot.channel.segment.control().close_state.load(.seq_cst);
+    if (state != @intFromEnum(segment_module.CloseState.open)) return state;
+    const is_sealed = slot.body == .sender and slot.body.sender.producer.isClosed();
+    return @intFromEnum(if (is_sealed) segment_module.CloseState.closed else segment_module.CloseState.open);
 }
 
 pub fn readReason(slot: *const Slot, buffer: []u8) u32 {

@@ -62,7 +62,7 @@ pub const Histogram = extern struct {
         var counts: [buckets_max]u64 = undefined;
         for (&counts, &self.buckets) |*count, *bucket| {
             count.* = bucket.load(.monotonic);
-            sum.count += count.*;
+            sum.count +|= count.*;
         }
         if (sum.count == 0) return .{};
         var seen: u64 = 0;
@@ -77,7 +77,7 @@ pub const Histogram = extern struct {
             const result, const per_mille = quantile;
             // The value that so many of the values are at most.
             const rank = std.math.divCeil(u128, @as(u128, sum.count) * per_mille, 1000) catch unreachable;
-            while (seen + counts[bucket] < rank) : (bucket += 1) seen += counts[bucket];
+            while (bucket < buckets_max - 1 and seen +| counts[bucket] < rank) : (bucket += 1) seen +|= counts[bucket];
             result.* = @min(highestOf(bucket), sum.max_ns);
         }
         return sum;

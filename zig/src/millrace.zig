@@ -56,5 +56,6 @@ test {
     _ = @import("mpsc_test.zig");
     _ = @import("pool_test.zig");
     _ = @import("sharing_test.zig");
+    _ = @import("hostile_test.zig");
     _ = @import("c_abi.zig");
 }

@@ -10,6 +10,7 @@ const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const wait_module = @import("wait.zig");
 const ActiveSet = @import("ready_set.zig").ActiveSet;
+const ReadySet = @import("ready_set.zig").ReadySet;
 const words_max = @import("ready_set.zig").words_max;
 const Bells = channel.Bells;
 const Consumer = ring_module.Consumer;
@@ -45,16 +46,17 @@ pub const Receiver = struct {
         const control = self.segment.control();
         self.active.takeFrom(&control.ready);
         // Every step below returns, drops a ring, or passes one for the first time, and the ready set
-        // is taken only once: bounded by the number of rings.
+        // is taken only once: bounded by the number of rings, unless somebody unseals what is sealed.
         var first_passed: ?u32 = null;
-        while (self.active.next()) |ring| {
+        for (0..2 * ReadySet.rings_max) |_| {
+            const ring = self.active.next() orelse break;
             if (ring >= self.segment.geometry.senders_max) return .corrupt;
             if (first_passed == ring) break;
             const consumer: Consumer = .init(self.segment, ring);
             var found = consumer.readable();
             if (found == .empty) {
                 if (consumer.line.empty_visits < empty_visits_max) {
-                    consumer.line.empty_visits += 1;
+                    consumer.line.empty_visits +%= 1;
                     if (first_passed == null) first_passed = ring;
                     continue;
                 }
@@ -147,7 +149,9 @@ pub const Receiver = struct {
         for (0..self.rings_marked) |index| {
             const line = self.segment.consumerLine(@intCast(index));
             // Distance on the wrapping counter: negative means the head is still behind the mark.
-            if (@as(i32, @bitCast(line.head.raw -% line.mark)) < 0) return false;
+            // Further behind than the ring is long: a mark nobody has made.
+            const behind = line.mark -% line.head.raw;
+            if (behind != 0 and behind <= self.segment.geometry.capacity << 1) return false;
         }
         return true;
     }

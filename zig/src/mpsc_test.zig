@@ -34,7 +34,7 @@ fn send(sender: *mpsc.Sender, value: u64, strategy: Strategy) bool {
                     .closed => false,
                 };
             },
-            .closed => return false,
+            .closed, .corrupt => return false,
             .full => _ = sender.wait(1, strategy, slice_ns),
         }
     }

@@ -21,6 +21,7 @@ pub const SendError = error{
     WouldBlock,
     /// Not the size of a slot; as a record, longer than half of the ring.
     InvalidSize,
+    Corrupt,
 };
 
 pub const ReceiveError = error{
@@ -90,11 +91,15 @@ pub fn reserve(sender: *Sender, slots_min: u32, timeout_ns: u64) SendError!u32 {
     const deadline = if (timeout_ns == 0) 0 else os.now() +| timeout_ns;
     while (true) switch (sender.producer.reserve(slots_min)) {
         .slots => |slots| return slots,
-        .closed => return error.ChannelClosed,
+        .closed => return closed(sender.segment),
+        .corrupt => {
+            _ = channel.poison(sender.segment);
+            return error.Corrupt;
+        },
         .full => {
             sender.countFull();
-            if (timeout_ns == 0) return error.WouldBlock;
-            if (!sender.wait(slots_min, .phased, deadline -| os.now())) return error.WouldBlock;
+            const left = if (timeout_ns == 0) 0 else deadline -| os.now();
+            if (left == 0 or !sender.wait(slots_min, .phased, left)) return error.WouldBlock;
         },
     };
 }
@@ -103,8 +108,12 @@ pub fn reserve(sender: *Sender, slots_min: u32, timeout_ns: u64) SendError!u32 {
 pub fn commit(sender: *Sender, slots: u32, messages: u32, bells: anytype) SendError!void {
     switch (sender.commit(slots, messages)) {
         .bells => |wanted| bells.ring(wanted, 0),
-        .closed => return error.ChannelClosed,
+        .closed => return closed(sender.segment),
     }
+}
+
+fn closed(segment: Segment) SendError {
+    return if (channel.isPoisoned(segment)) error.Corrupt else error.ChannelClosed;
 }
 
 /// Copies one message out. Answers its bytes; also when there was no room for them in the buffer.
@@ -129,10 +138,12 @@ pub fn receive(
             bells.ring(receiver.release(1, 1), window.ring);
             return;
         }
-        // A copy: what decides where this thread reads must not change under its hands.
-        const header: RecordHeader = @as(*const RecordHeader, @ptrCast(@alignCast(place))).*;
+        const header = RecordHeader.read(place);
         const record_slots = slotsOfRecord(header.payload_bytes);
-        if (record_slots > slots) return error.Corrupt;
+        if (record_slots > slots) {
+            bells.ring(channel.poison(segment), 0);
+            return error.Corrupt;
+        }
         if (header.flags & RecordHeader.flag_padding != 0) {
             bells.ring(receiver.release(record_slots, 0), window.ring);
             continue;
@@ -169,10 +180,13 @@ pub fn poll(receiver: *Receiver, messages_max: u32, timeout_ns: u64, deadline: u
         switch (polled) {
             .window => |slots| return slots,
             .ended => return error.Ended,
-            .corrupt => return error.Corrupt,
+            .corrupt => {
+                bells.ring(.{ .all = true }, 0);
+                return error.Corrupt;
+            },
             .empty => {
-                if (timeout_ns == 0) return error.WouldBlock;
-                if (!receiver.wait(.phased, deadline -| os.now())) return error.WouldBlock;
+                const left = if (timeout_ns == 0) 0 else deadline -| os.now();
+                if (left == 0 or !receiver.wait(.phased, left)) return error.WouldBlock;
             },
         }
     }

@@ -20,6 +20,7 @@ pub const Mode = enum(u2) {
     prefer = 1,
     /// Every page is there, or the open is refused.
     require = 2,
+    _,
 
     pub fn fromInt(value: u32) ?Mode {
         return if (value <= @intFromEnum(Mode.require)) @enumFromInt(value) else null;

@@ -240,7 +240,8 @@ pub const Pool = struct {
     fn pop(self: *const Pool) ?u32 {
         // Acquire, here and below: pairs with the release of the push that put `first` there.
         var head: Head = @bitCast(self.control.head.load(.acquire));
-        while (head.first != 0) {
+        // A slab that is not there ends the stack: somebody has overwritten it.
+        while (head.first != 0 and head.first <= self.count) {
             // Stale if somebody else pops it meanwhile: the tag then refuses what was read.
             const next = self.headers[head.first - 1].next.load(.monotonic);
             const seen = self.control.head.cmpxchgWeak(
@@ -280,15 +281,19 @@ pub const Pool = struct {
 
     /// Takes a free slab for `owner`, the handle of an endpoint.
     pub fn alloc(self: *const Pool, owner: u32) ?Slab {
-        const index = self.pop() orelse {
-            _ = self.control.times_empty.fetchAdd(1, .monotonic);
-            return null;
-        };
-        const header = &self.headers[index];
-        // It is nobody's and out of the stack: no step from here can be anyone else's.
-        const word = header.load(.monotonic).next(owner);
-        header.word.store(@bitCast(word), .release);
-        return .{ .index = index, .generation = word.generation };
+        for (0..self.count) |_| {
+            const index = self.pop() orelse break;
+            const header = &self.headers[index];
+            const was = header.load(.monotonic);
+            // Only if somebody has overwritten the stack: then another's slab stays another's.
+            if (was.owner != owner_nobody) continue;
+            // It is nobody's and out of the stack: no step from here can be anyone else's.
+            const word = was.next(owner);
+            header.word.store(@bitCast(word), .release);
+            return .{ .index = index, .generation = word.generation };
+        }
+        _ = self.control.times_empty.fetchAdd(1, .monotonic);
+        return null;
     }
 
     fn refusal(self: *const Pool, seen: Word, slab: Slab) Error {

@@ -41,10 +41,22 @@ pub const Receiver = union(enum) {
     /// Finds a window of messages: a contiguous run of one ring. `messages_max` bounds what is claimed
     /// where receivers share the rings; 0 is no bound.
     pub inline fn poll(self: *Receiver, messages_max: u32) channel.Polled {
-        return switch (self.*) {
+        const polled = switch (self.*) {
             inline .mpsc, .spsc => |*receiver| receiver.poll(),
             inline .spmc, .mpmc => |*receiver| receiver.poll(messages_max),
         };
+        return switch (polled) {
+            .window, .empty => polled,
+            .ended, .corrupt => self.conclude(polled),
+        };
+    }
+
+    /// Where nonsense was found, everyone is told, whoever found it.
+    noinline fn conclude(self: *const Receiver, polled: channel.Polled) channel.Polled {
+        @branchHint(.cold);
+        const on = self.segment().*;
+        if (polled == .corrupt) _ = channel.poison(on);
+        return if (channel.isPoisoned(on)) .corrupt else .ended;
     }
 
     pub const Window = struct {

@@ -67,7 +67,7 @@ pub const Producer = struct {
 
     pub fn init(segment: Segment, ring: u32, has_records: bool) Producer {
         const consumer_line = segment.consumerLine(ring);
-        const head = consumer_line.head.load(.acquire);
+        const head = consumer_line.head.load(.acquire) & ~closed_bit;
         return .{
             .line = segment.producerLine(ring),
             .consumer_line = consumer_line,
@@ -93,7 +93,13 @@ pub const Producer = struct {
         return ((self.tail >> 1) +% self.padding +% ahead) & (std.math.maxInt(u32) >> 1);
     }
 
-    pub const Reserved = union(enum) { slots: u32, full, closed };
+    pub const Reserved = union(enum) {
+        slots: u32,
+        full,
+        closed,
+        /// The head is where no receiver can have put it.
+        corrupt,
+    };
 
     /// Grants every contiguous free slot when there are at least `slots_min`. For records it starts
     /// the run at the ring's beginning, behind a padding record, when the end is too near.
@@ -102,19 +108,23 @@ pub const Producer = struct {
         if (self.grant(slots_min)) return .{ .slots = self.granted };
         // Acquire: pairs with the store in Consumer.release(); the receiver's reads of those slots
         // come before our writes to them.
-        self.cached_head = self.consumer_line.head.load(.acquire);
-        raise(&self.line.used_most, slotsBetween(self.tail, self.cached_head));
+        const head = self.consumer_line.head.load(.acquire);
+        if (self.freeSlots(head) == null) return .corrupt;
+        self.cached_head = head;
+        raise(&self.line.used_most, slotsBetween(self.tail, head));
         if (self.grant(slots_min)) return .{ .slots = self.granted };
         if (isSealed(self.line.tail.load(.monotonic))) return .closed;
         return .full;
     }
 
-    fn freeSlots(self: *const Producer) u32 {
-        return self.capacity - slotsBetween(self.tail, self.cached_head) - self.padding;
+    /// Null: more would be in use than there is.
+    inline fn freeSlots(self: *const Producer, head: u32) ?u32 {
+        const used = slotsBetween(self.tail, head) +% self.padding;
+        return if (used <= self.capacity) self.capacity - used else null;
     }
 
     fn grant(self: *Producer, slots_min: u32) bool {
-        const free = self.freeSlots();
+        const free = self.freeSlots(self.cached_head) orelse return false;
         const start = self.position();
         const to_end = self.capacity - start;
         if (slots_min <= to_end) {
@@ -147,7 +157,7 @@ pub const Producer = struct {
         // SC: the look half of the wake protocol (bell.zig); its partner is the SC store of the
         // head in release(). As acquire it pairs as in reserve().
         const head = self.consumer_line.head.load(.seq_cst);
-        const free = self.capacity - slotsBetween(self.tail, head) - self.padding;
+        const free = self.freeSlots(head) orelse return true; // reserve() tells
         const to_end = self.capacity - self.position();
         if (slots_min <= to_end) return free >= slots_min;
         return free >= if (self.has_records) to_end + slots_min else to_end;

@@ -229,6 +229,15 @@ pub const ReceiverLine = extern struct {
     /// Slots released, without padding records.
     slots: std.atomic.Value(u64),
     _: [line_bytes - 56]u8,
+
+    /// Whether it has a claim that nobody has taken over.
+    pub fn isLeft(self: *const ReceiverLine) bool {
+        // SC: partner of the fetchAdd to orphaned_claims, before which it was stored.
+        return switch (@as(LineState, @enumFromInt(self.state.load(.seq_cst)))) {
+            .orphaned, .returned => true,
+            else => false,
+        };
+    }
 };
 
 pub const LineState = enum(u32) {
@@ -287,6 +296,12 @@ pub const RecordHeader = extern struct {
 
     /// A padding record: fills the end of the ring so that the next record is contiguous.
     pub const flag_padding: u32 = 1;
+
+    /// A copy, made once: what decides where a thread reads must not change under its hands.
+    pub inline fn read(place: [*]const u8) RecordHeader {
+        const header: *const volatile RecordHeader = @ptrCast(@alignCast(place));
+        return header.*;
+    }
 };
 pub const record_slot_bytes = 8;
 

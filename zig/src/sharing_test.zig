@@ -51,7 +51,7 @@ const Round = struct {
                     break;
                 },
                 .full => _ = sender.wait(1, self.strategy, slice_ns),
-                .closed => return self.failed.store(true, .seq_cst),
+                .closed, .corrupt => return self.failed.store(true, .seq_cst),
             };
         }
         self.cold.lock();

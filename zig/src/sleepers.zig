@@ -22,7 +22,7 @@ fn bitOf(receiver: u32) u64 {
 /// last would have the warmer caches, but then it would get every message and the others none.
 pub fn wakeOne(segment: Segment) Bells {
     const control = segment.control();
-    while (true) {
+    for (0..attempts_max) |_| {
         // SC: the waker's look; its partner is the fetchOr in Sleeper.arm().
         const asleep = control.sleepers.load(.seq_cst);
         if (asleep == 0) return .{};
@@ -31,7 +31,7 @@ pub fn wakeOne(segment: Segment) Bells {
         const receiver: u32 = (@as(u32, @ctz(rotated)) + start) % 64;
         if (control.sleepers.fetchAnd(~bitOf(receiver), .seq_cst) & bitOf(receiver) == 0) continue;
         // Of wakers that meet here any may be the last: where the next search begins is no promise.
-        control.wake_cursor.store(receiver + 1, .monotonic);
+        control.wake_cursor.store(receiver +% 1, .monotonic);
         if (receiver >= segment.geometry.receivers_max) continue;
         switch (channel.deliver(segment, receiver, segment.receiverLine(receiver).wait.take())) {
             .nobody => {}, // it gave up: the next one
@@ -39,7 +39,12 @@ pub fn wakeOne(segment: Segment) Bells {
             .ring_bell => return .{ .receiver = true, .receiver_index = @intCast(receiver) },
         }
     }
+    // Somebody sets bits faster than they can be cleared, and sleeps behind none of them.
+    wakeAll(segment, .can_ring);
+    return .{ .all = true };
 }
+
+const attempts_max = 1 << 12;
 
 /// Wakes all. If `ringer` can, it rings every bell afterwards.
 pub fn wakeAll(segment: Segment, ringer: channel.Ringer) void {
@@ -79,5 +84,6 @@ pub const Sleeper = struct {
 
     pub fn sleep(self: Sleeper, timeout_ns: u64) void {
         self.word().sleep(self.segment.waiting(.futex), timeout_ns);
+        if (self.segment.geometry.is_shared) channel.lookAround(self.segment);
     }
 };

@@ -59,7 +59,7 @@ pub const Receiver = struct {
         if (self.window != 0 or channel.hasEnded(self.segment)) return true;
         // SC load: its partner is the compare-and-swap in commit(), or the fetchOr in seal().
         const tail = self.consumer.producer_line.tail.load(.seq_cst);
-        if (tail & ~ring_module.closed_bit != self.consumer.line.head.raw) return true;
+        if ((tail ^ self.consumer.line.head.raw) & ~ring_module.closed_bit != 0) return true;
         // Sealed and empty: a poll gives it back, if it has a tenant.
         return ring_module.isSealed(tail) and
             self.consumer.producer_line.isClaimed();
@@ -92,8 +92,9 @@ pub const Receiver = struct {
     /// Whether everything mark() saw has been released.
     pub fn hasReachedMarks(self: *const Receiver) bool {
         if (!self.has_mark) return true;
-        // Distance on the wrapping counter: negative means the head is still behind the mark.
-        return @as(i32, @bitCast(self.consumer.line.head.raw -% self.consumer.line.mark)) >= 0;
+        // Distance on the wrapping counter; further behind than the ring is long is no mark of ours.
+        const behind = self.consumer.line.mark -% self.consumer.line.head.raw;
+        return behind == 0 or behind > self.consumer.capacity << 1;
     }
 
     pub fn close(self: *Receiver, ringer: Ringer) Bells {

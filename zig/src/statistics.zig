@@ -101,12 +101,12 @@ pub fn ofChannel(segment: Segment) Channel {
     const receivers_used = if (has_many) control.receivers_used.load(.acquire) else 1;
     for (0..@min(receivers_used, segment.geometry.receivers_max)) |receiver| {
         const word = channel.receiverWait(segment, @intCast(receiver));
-        sum.receivers_slept += word.sleeps.load(.monotonic);
-        sum.receivers_woken += word.wakes.load(.monotonic);
+        sum.receivers_slept +%= word.sleeps.load(.monotonic);
+        sum.receivers_woken +%= word.wakes.load(.monotonic);
         if (!has_many) continue;
         const line = segment.receiverLine(@intCast(receiver));
-        sum.releases += line.releases.load(.monotonic);
-        sum.bytes_received += line.slots.load(.monotonic) * slot_bytes;
+        sum.releases +%= line.releases.load(.monotonic);
+        sum.bytes_received +%= line.slots.load(.monotonic) *% slot_bytes;
     }
     for (0..sum.rings_used) |index| {
         const ring: u32 = @intCast(index);
@@ -116,20 +116,20 @@ pub fn ofChannel(segment: Segment) Channel {
         // A ring that has never had a tenant has counted nothing.
         if (!claimed and line.commits.load(.monotonic) == 0) continue;
         const told = ofRing(segment, ring);
-        sum.messages_sent += told.messages_sent;
-        sum.messages_received += told.messages_received;
-        sum.times_full += told.times_full;
-        sum.times_slept += told.times_slept;
-        sum.slots_used += told.slots_used;
+        sum.messages_sent +%= told.messages_sent;
+        sum.messages_received +%= told.messages_received;
+        sum.times_full +%= told.times_full;
+        sum.times_slept +%= told.times_slept;
+        sum.slots_used +%= told.slots_used;
         sum.slots_used_most = @max(sum.slots_used_most, told.slots_used_most);
-        sum.commits += line.commits.load(.monotonic);
+        sum.commits +%= line.commits.load(.monotonic);
         // Of receivers that share rings these two are counted by receiver, above, and 0 here.
-        sum.releases += consumer_line.releases.load(.monotonic);
-        sum.bytes_sent += line.slots.load(.monotonic) * slot_bytes;
-        sum.bytes_received += consumer_line.slots.load(.monotonic) * slot_bytes;
+        sum.releases +%= consumer_line.releases.load(.monotonic);
+        sum.bytes_sent +%= line.slots.load(.monotonic) *% slot_bytes;
+        sum.bytes_received +%= consumer_line.slots.load(.monotonic) *% slot_bytes;
         sum.batch_most = @max(sum.batch_most, line.batch_most.load(.monotonic));
-        sum.senders_woken += segment.waitLine(ring).sender_wait.wakes.load(.monotonic);
-        if (claimed and !ring_module.isSealed(line.tail.load(.acquire))) sum.senders += 1;
+        sum.senders_woken +%= segment.waitLine(ring).sender_wait.wakes.load(.monotonic);
+        if (claimed and !ring_module.isSealed(line.tail.load(.acquire))) sum.senders +%= 1;
     }
     return sum;
 }

@@ -153,7 +153,7 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
             /// Waits for room, so many nanoseconds at most.
             pub fn sendTimeout(self: *Sender, message: T, timeout_ns: u64) error{ ChannelClosed, TimedOut }!void {
                 const granted = self.grant(1, timeout_ns) catch |err| return switch (err) {
-                    error.ChannelClosed => error.ChannelClosed,
+                    error.ChannelClosed, error.Corrupt => error.ChannelClosed,
                     else => error.TimedOut,
                 };
                 granted[0] = message;
@@ -186,7 +186,7 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
             /// none when it is full. At the end of the ring one at a time is granted at least.
             pub fn reserve(self: *Sender, least: u32) error{ChannelClosed}![]T {
                 return self.grant(least, 0) catch |err| switch (err) {
-                    error.ChannelClosed => error.ChannelClosed,
+                    error.ChannelClosed, error.Corrupt => error.ChannelClosed,
                     else => &.{},
                 };
             }
@@ -261,7 +261,7 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
                     error.WouldBlock => return &.{},
                     error.Ended => return null,
                     // Nobody else can write to this memory.
-                    error.Corrupt, error.TooSmall => @panic("the memory of a channel was overwritten"),
+                    error.Corrupt, error.TooSmall => return null,
                 };
                 const window = self.any.window();
                 const slots: [*]const T = @ptrCast(@alignCast(self.channel.segment.data(window.ring)));
@@ -333,6 +333,7 @@ pub fn Ring(comptime T: type) type {
             return switch (self.producer.reserve(least)) {
                 .slots => |granted| self.slots()[self.producer.position()..][0..granted],
                 .full, .closed => &.{},
+                .corrupt => @panic("the memory of a ring was overwritten"),
             };
         }
 
