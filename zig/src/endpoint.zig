@@ -645,7 +645,7 @@ fn openOn(channel: *Channel, role: Role, place: placement.Request) Error!*Slot {
     switch (role) {
         .sender => {
             const ring = try Sender.claimRing(segment);
-            placeUnlocked(segment, ring, place) catch |err| {
+            placeRing(segment, ring, place) catch |err| {
                 // If the channel was closed meanwhile that is what is told: whoever disposed of it took
                 // back the tickets that were outstanding, and this one must not be again.
                 try Sender.unclaimRing(segment, ring);
@@ -856,7 +856,8 @@ pub fn finishLink(handle: u32) Error!*Slot {
 
 /// Places a claimed ring. To touch gigabytes takes seconds, for which nobody else shall wait: the slot
 /// keeps the channel, the claim the ring.
-fn placeUnlocked(segment: Segment, ring: u32, place: placement.Request) placement.Error!void {
+fn placeRing(segment: Segment, ring: u32, place: placement.Request) placement.Error!void {
+    if (!placement.touchesAll(segment, place)) return placement.placeRing(segment, ring, place);
     mutex.unlock();
     defer mutex.lock();
     return placement.placeRing(segment, ring, place);

@@ -134,6 +134,11 @@ fn sharedRegion(segment: Segment) Region {
     };
 }
 
+/// Whether placeRing() touches the whole ring, which takes its time.
+pub fn touchesAll(segment: Segment, request: Request) bool {
+    return request.mode == .require or segment.geometry.huge_pages == .require;
+}
+
 /// Places a ring that its sender has claimed and nobody uses yet.
 pub fn placeRing(segment: Segment, ring: u32, request: Request) Error!void {
     const region = regionOfRing(segment, ring);
