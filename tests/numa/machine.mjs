@@ -193,7 +193,7 @@ function makeInitramfs(busybox, runs) {
     ? "cd /millrace; setsid cttyhack sh"
     : runs.map(({ name, command }) => {
       // Less than all, so that a program that hangs leaves time for the next.
-      const words = [name, "timeout", "-s", "KILL", `${limitMs / 2000}`, ...command];
+      const words = [name, "timeout", "-s", "KILL", `${Math.ceil(limitMs / 1500)}`, ...command];
       return `run ${words.map(quote).join(" ")}`;
     }).join("\n");
   writeFileSync(join(TREE, "plan"), plan);
