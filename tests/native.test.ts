@@ -255,6 +255,10 @@ test("the C header covers every kind: what each function does, refuses and answe
   assert.equal(runProgram("native_kinds.c"), "every kind\n");
 });
 
+test("a C program pins itself to a node and has a ring lie there", () => {
+  assert.match(runProgram("native_numa.c"), /^\d+ pages on node \d+\n$/);
+});
+
 test("examples/native/zig: a program that has fetched the package, typed", () => {
   const checkout = supportFile("../..");
   const fetched = join(workshop.directory, "package");
