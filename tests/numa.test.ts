@@ -551,7 +551,6 @@ test(
       const ticket = channel.senderTicket();
       const full = { node, numa: "require" } as const;
       assert.equal(codeOf(() => Sender.open(ticket, full)), "NODE_OUT_OF_MEMORY");
-      assert.ok(free() > before - ring / 4, "what was touched for it is given back");
       // It is too much for the node, not for the ticket.
       using sender = Sender.open(ticket, { ...full, numa: "prefer" });
       using receiver = channel.receiver();
