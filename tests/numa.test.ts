@@ -546,7 +546,6 @@ test(
     assert.ok(freeOf(node) < ring, "the node is as good as full");
     assert.ok(free() > ring + margin, "the machine is not");
     for (const shared of [false, true]) {
-      const before = free();
       using channel = mpsc(u64, { capacity: ring / 8, maxSenders: 2, shared });
       const ticket = channel.senderTicket();
       const full = { node, numa: "require" } as const;
@@ -556,7 +555,10 @@ test(
       using receiver = channel.receiver();
       assert.equal(sender.trySend(5n), true);
       assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 5n });
-      assertOn(channel.placement().rings[0], node);
+      const [placed] = channel.placement().rings;
+      assertOn(placed, node);
+      // What was touched for the refused one was given back; a huge page may be there again.
+      assert.ok(placed !== undefined && placed.pages - placed.untouched <= 1024);
     }
   },
 );
