@@ -82,7 +82,7 @@ export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/ru
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
 export { type Room, type RoomSetter, Sender, type SendOptions } from "./src/sender.ts";
 export { Share, type ShareOptions, type SharePlace } from "./src/share.ts";
-export { receiveFd, sendFd, socketPair } from "./src/sockets.ts";
+export { closeFd, receiveFd, sendFd, socketPair } from "./src/sockets.ts";
 export { spmc } from "./src/spmc.ts";
 export { spsc } from "./src/spsc.ts";
 export { Slab, type SlabHandle } from "./src/slab.ts";

@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 8;
+export const abiVersion = 9;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -453,6 +453,10 @@ export const symbols = {
   },
   millrace_receive_fd: {
     parameters: ["i32"], // int32_t socket
+    result: "i32",
+  },
+  millrace_close_fd: {
+    parameters: ["i32"], // int32_t descriptor
     result: "i32",
   },
 } as const satisfies Record<string, { parameters: readonly NativeType[]; result: NativeType }>;

@@ -12,7 +12,7 @@ import { ConnectError, LayoutError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { check, errorOf, native } from "./native.ts";
-import { checkPlace, putUsers } from "./place.ts";
+import { checkAnswer, checkPlace, putUsers } from "./place.ts";
 import { checkTerms, type Terms } from "./ticket.ts";
 
 /** Where a channel is shared: an address, or the other end of a connected pair of sockets. */
@@ -73,7 +73,7 @@ export async function connect<Value, Batch>(
   putUsers(action, users, words, 2);
   const to = `${action} to ${typeof place === "string" ? describe(place) : `the descriptor ${fd}`}`;
   const { symbols } = native();
-  const handle = check(symbols.millrace_connect_begin(words, address, addressBytes), to);
+  const handle = checkAnswer(symbols.millrace_connect_begin(words, address, addressBytes), to);
   let isOpen = false;
   try {
     await answered(handle, to, timeout, signal);

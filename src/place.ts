@@ -4,8 +4,9 @@
  * @module
  */
 
-import { Limits } from "../ffi/abi.ts";
+import { Limits, Status } from "../ffi/abi.ts";
 import { describe } from "./layout.ts";
+import { check } from "./native.ts";
 
 /** An address, or a descriptor; never both. */
 export interface Place {
@@ -69,4 +70,13 @@ export function putUsers(action: string, users: unknown, words: Uint32Array, at:
     }
     words[at + 1 + index] = user;
   });
+}
+
+/** Passes the answer of a native call about a descriptor through; throws the error it stands for. */
+export function checkAnswer(answer: number, action: string): number {
+  if (answer !== Status.invalidArgument) return check(answer, action);
+  throw new RangeError(
+    `Cannot ${action}: it is not open, or no connected Unix socket that keeps messages apart ` +
+      "(SOCK_SEQPACKET)",
+  );
 }

@@ -7,8 +7,8 @@
 import { Limits, ShareRoles, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
 import { describe } from "./layout.ts";
-import { check, native } from "./native.ts";
-import { checkPlace, putUsers } from "./place.ts";
+import { native } from "./native.ts";
+import { checkAnswer, checkPlace, putUsers } from "./place.ts";
 import type { Terms } from "./ticket.ts";
 
 /** Where a channel is shared: an address, or one end of a connected pair of sockets. */
@@ -117,7 +117,7 @@ export function openShare(
   words[2] = fd;
   putUsers(action, users, words, 3);
   const descriptor = encodeTerms(action, terms);
-  const handle = check(
+  const handle = checkAnswer(
     native().symbols.millrace_share(
       channel,
       words,

@@ -5,7 +5,7 @@
  */
 
 import { check, native } from "./native.ts";
-import { checkFd } from "./place.ts";
+import { checkAnswer, checkFd } from "./place.ts";
 
 /**
  * Two sockets that are connected with each other, as descriptors. The first is for
@@ -43,7 +43,7 @@ export function socketPair(): [number, number] {
 export function sendFd(socket: number, fd: number): void {
   const action = "send a descriptor";
   checkFd(action, socket);
-  check(native().symbols.millrace_send_fd(socket, checkFd(action, fd)), action);
+  checkAnswer(native().symbols.millrace_send_fd(socket, checkFd(action, fd)), action);
 }
 
 /**
@@ -54,5 +54,16 @@ export function sendFd(socket: number, fd: number): void {
  */
 export function receiveFd(socket: number): number {
   const action = "receive a descriptor";
-  return check(native().symbols.millrace_receive_fd(checkFd(action, socket)), action);
+  return checkAnswer(native().symbols.millrace_receive_fd(checkFd(action, socket)), action);
+}
+
+/**
+ * Closes a descriptor, as the one that a child has inherited: as long as the parent has it, too, a share
+ * may not notice the child's end. `node:fs` of Deno closes only what it has opened.
+ *
+ * @throws {RangeError} If it is no descriptor.
+ */
+export function closeFd(fd: number): void {
+  const action = "close a descriptor";
+  checkAnswer(native().symbols.millrace_close_fd(checkFd(action, fd)), action);
 }

@@ -69,6 +69,14 @@ const tasks: Record<string, () => Promise<void>> = {
     console.log("received");
     await linger();
   },
+  /** Claims what it claims to receive one value, and stays. */
+  async claimAndStay() {
+    const receiver = await Receiver.connect(place, { layout: u32 });
+    await receiver.ready();
+    receiver.readable();
+    console.log("claimed");
+    await linger();
+  },
   /** Shares a channel with a sender that has sent so many values, and stays. */
   async keep() {
     const channel = mpsc(u32, { shared: true });

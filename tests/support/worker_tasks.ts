@@ -158,6 +158,14 @@ const tasks = {
     sender = Sender.open(ticket, options);
   },
   /** Opens the receiver and keeps it. */
+  async connectSender(address: string): Promise<void> {
+    sender = await Sender.connect(address);
+  },
+
+  async connectReceiver(address: string): Promise<void> {
+    receiver = await Receiver.connect(address);
+  },
+
   openReceiver(
     ticket: ReceiverTicket<unknown, ArrayLike<unknown>>,
     options?: PlaceOptions,

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 8
+#define MILLRACE_ABI_VERSION 9
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -475,6 +475,8 @@ int32_t millrace_socket_pair(int32_t pair[2]);
 int32_t millrace_send_fd(int32_t socket, int32_t descriptor);
 /* Waits for a descriptor; answers its number here. */
 int32_t millrace_receive_fd(int32_t socket);
+/* Closes a descriptor, for programs whose runtime cannot close what it has not opened. */
+int32_t millrace_close_fd(int32_t descriptor);
 
 /* The bell ringer: what a JavaScript thread calls to ring on behalf of native threads. */
 typedef struct millrace_ring_request {

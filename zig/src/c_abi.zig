@@ -27,7 +27,7 @@ const share = @import("share.zig");
 const sockets = @import("os/sockets.zig");
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 8;
+pub const abi_version = 9;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -772,6 +772,12 @@ export fn millrace_send_fd(socket: i32, descriptor: i32) i32 {
 /// Waits for a descriptor; its number here.
 export fn millrace_receive_fd(socket: i32) i32 {
     return sockets.receiveDescriptor(socket) catch |err| return Status.of(err);
+}
+
+/// Closes a descriptor.
+export fn millrace_close_fd(descriptor: i32) i32 {
+    sockets.close(descriptor) catch |err| return Status.of(err);
+    return 0;
 }
 
 // ---- the bell ringer ----

@@ -47,30 +47,144 @@ fn receiversUsed(segment: Segment) u32 {
     return @min(segment.control().receivers_used.load(.seq_cst), segment.geometry.receivers_max);
 }
 
-/// Does for a receiver in another process what it cannot do itself.
+/// Does for a receiver in another process what it cannot do itself. It may have died between any two
+/// instructions; the caller knows which line it had from memory of its own, and holds the mutex that
+/// nobody opens a receiver without.
 pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void {
     const control = segment.control();
     const line = segment.receiverLine(place);
     _ = line.wait.disarm();
-    _ = control.sleepers.fetchAnd(~(@as(u64, 1) << @intCast(place)), .seq_cst);
-    if (line.state.load(.seq_cst) == @intFromEnum(LineState.open)) {
-        if (left.how != .declined and line.gate.load(.seq_cst) != 0) {
-            const state: LineState = if (left.how == .died) .orphaned else .returned;
-            // Release: pairs with the compare-and-swap of whoever takes it over.
-            line.state.store(@intFromEnum(state), .release);
-            _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
-        } else {
-            line.gate.store(0, .seq_cst);
-            // Release: pairs with the compare-and-swap in open().
-            line.state.store(@intFromEnum(LineState.free), .release);
-        }
+    _ = control.sleepers.fetchAnd(~bitOf(place), .seq_cst);
+    for (0..receiversUsed(segment)) |index| giveUpTakeOver(segment, place, @intCast(index));
+    if (Claim.of(segment, place) != null) {
+        orphan(segment, place, if (left.how == .died) .orphaned else .returned);
+    } else {
+        line.gate.store(0, .seq_cst);
+        // Release: pairs with the compare-and-swap in open().
+        line.state.store(@intFromEnum(LineState.free), .release);
     }
-    // It may have taken a ring out of the ready set and said so to nobody.
-    for (0..channel.ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
+    for (0..channel.ringsUsed(segment)) |index| {
+        const ring: u32 = @intCast(index);
+        // It may have taken the ring out of the ready set and said so to nobody, withdrawn a gate or
+        // released and moved no head, emptied it and given nothing back.
+        control.ready.add(ring);
+        _ = moveHead(segment, ring);
+        if (tenancyThatIsOver(segment, ring)) |tenancy| _ = channel.giveBack(segment, ring, tenancy);
+        _ = segment.waitLine(ring).sender_wait.takeUnlessBell();
+    }
     const is_last = control.receivers_open.fetchSub(1, .seq_cst) == 1;
     if (is_last and !left.is_awaited and !left.has_tickets) {
         _ = channel.loseReceiver(segment, left.reason(), .cannot_ring);
     } else channel.wakeReceivers(segment, .cannot_ring);
+}
+
+/// Leaves a line to whoever takes its claim over.
+fn orphan(segment: Segment, place: u32, state: LineState) void {
+    // The bit first: whoever takes it over takes the bit away, after he has seen the state. SC: the
+    // publish half of the wake protocol; who sleeps is looked at by the caller.
+    _ = segment.control().orphaned_claims.fetchOr(bitOf(place), .seq_cst);
+    // Release: pairs with the compare-and-swap in takeOver().
+    segment.receiverLine(place).state.store(@intFromEnum(state), .release);
+}
+
+/// Ends, or takes back, what the receiver of `place` has begun: the claim of another line, which it may
+/// have made its own.
+fn giveUpTakeOver(segment: Segment, place: u32, other: u32) void {
+    const line = segment.receiverLine(other);
+    if (other == place or line.state.load(.seq_cst) != LineState.takenBy(place)) return;
+    const claim = Claim.of(segment, other);
+    const own = segment.receiverLine(place);
+    const is_moved = claim == null or (own.gate.load(.seq_cst) == line.gate.load(.seq_cst) and
+        own.claim_end.load(.seq_cst) == line.claim_end.load(.seq_cst));
+    if (!is_moved) return orphan(segment, other, .orphaned);
+    _ = segment.control().gates_moved.fetchAdd(1, .seq_cst);
+    line.gate.store(0, .seq_cst);
+    line.state.store(@intFromEnum(LineState.free), .release);
+}
+
+fn bitOf(place: u32) u64 {
+    return @as(u64, 1) << @intCast(place);
+}
+
+/// What a line says its receiver has claimed.
+const Claim = struct {
+    ring: u32,
+    /// The counter word and the slot it begins at, and its slots.
+    sequence: u32,
+    position: u32,
+    slots: u32,
+    end: u32,
+
+    /// Null: nothing, or nothing that can be. A gate that lies behind the head, or an end before the
+    /// claim cursor, is of a claim that was not made. One that lost against another receiver's cannot be
+    /// told from one that won: then messages may be handed out again that another has.
+    fn of(segment: Segment, place: u32) ?Claim {
+        const line = segment.receiverLine(place);
+        const gate = line.gate.load(.seq_cst);
+        const end = line.claim_end.load(.seq_cst);
+        const capacity = segment.geometry.capacity;
+        const ring: u32 = @truncate((gate >> 32) -% 1);
+        if (ring >= segment.geometry.senders_max) return null;
+        const sequence: u32 = @truncate(gate);
+        if (ring_module.isSealed(sequence) or ring_module.isSealed(end)) return null; // no counters
+        const position = (sequence >> 1) & (capacity - 1);
+        const slots = (end -% sequence) >> 1;
+        if (slots == 0 or slots > capacity - position) return null;
+        const consumer_line = segment.consumerLine(ring);
+        const head = consumer_line.head.load(.seq_cst);
+        if ((sequence -% head) >> 1 > capacity) return null;
+        if ((consumer_line.claimed.load(.seq_cst) -% sequence) >> 1 < slots) return null;
+        if ((consumer_line.claimed.load(.seq_cst) -% sequence) >> 1 > capacity) return null;
+        return .{ .ring = ring, .sequence = sequence, .position = position, .slots = slots, .end = end };
+    }
+};
+
+/// A ring that is sealed and of which everything is released: under which tenancy.
+fn tenancyThatIsOver(segment: Segment, ring: u32) ?u32 {
+    const line = segment.producerLine(ring);
+    if (!ring_module.isSealed(line.tail.load(.acquire))) return null;
+    const tenancy = line.tenancy.load(.seq_cst);
+    if (segment_module.stateOf(tenancy) != .claimed) return null;
+    // After the tenancy: if that is still the same when the ring is given back, this tail was its
+    // own. One read before it may be the last tenant's, sealed, while the next one opens.
+    const tail = line.tail.load(.seq_cst);
+    if (!ring_module.isSealed(tail)) return null;
+    const head = segment.consumerLine(ring).head.load(.seq_cst);
+    return if (tail & ~ring_module.closed_bit == head) tenancy else null;
+}
+
+/// Who fails was overtaken by another who did not. So often in a row, it was nobody's success.
+const attempts_max = 1 << 16;
+
+/// Moves the head of a ring to where nobody needs it any more. False: it is there.
+fn moveHead(segment: Segment, ring: u32) bool {
+    const consumer_line = segment.consumerLine(ring);
+    const most = segment.geometry.capacity << 1;
+    const gates_moved = &segment.control().gates_moved;
+    for (0..attempts_max) |_| {
+        const moved_before = gates_moved.load(.seq_cst);
+        const head = consumer_line.head.load(.seq_cst);
+        // SC, the cursor before the gates: see the top of the file. Distances from the head order
+        // words that wrap; a gate below the head is of a claim that is about to fail, and holds
+        // nothing back.
+        var least = consumer_line.claimed.load(.seq_cst) -% head;
+        for (0..receiversUsed(segment)) |index| {
+            const gate = segment.receiverLine(@intCast(index)).gate.load(.seq_cst);
+            if (gate >> 32 != ring + 1) continue;
+            const distance = @as(u32, @truncate(gate)) -% head;
+            if (distance < least) least = distance;
+        }
+        // SC, after the gates: a claim may have moved from one we had yet to look at to one we had
+        // looked at. What the bounds were when it had not stays true: gates move forward only.
+        if (gates_moved.load(.seq_cst) != moved_before) continue;
+        // More than a ring: others have moved the head past what was read, and have claimed since.
+        // They come here when they release, after us.
+        if (least == 0 or least > most) return false;
+        // SC: the publish half against sender_wait, which is looked at next. If another was faster
+        // everything is read anew: a bound is worth nothing without the head it was measured from.
+        if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return true;
+    }
+    return false; // what is read here changes faster than anybody can release
 }
 
 /// What one receiver of several is, but for which ring it looks at next.
@@ -129,7 +243,17 @@ pub const Shared = struct {
 
     /// At a place that the keeper of the channel has claimed for this process.
     pub fn attach(segment: Segment, has_records: bool, line: u32) Shared {
-        return .{ .segment = segment, .has_records = has_records, .line = line };
+        var self: Shared = .{ .segment = segment, .has_records = has_records, .line = line };
+        // With the place comes the claim of who had it last.
+        if (Claim.of(segment, line)) |claimed| self.have(claimed);
+        return self;
+    }
+
+    fn have(self: *Shared, claimed: Claim) void {
+        self.ring = claimed.ring;
+        self.sequence = claimed.sequence;
+        self.position = claimed.position;
+        self.window = claimed.slots;
     }
 
     pub const Outcome = enum { claimed, empty, corrupt };
@@ -153,6 +277,8 @@ pub const Shared = struct {
         defer if (has_withdrawn) self.helpHead(ring);
         for (0..attempts_max) |_| {
             if (ring_module.isSealed(cursor)) break; // no cursor
+            // A gate without an end is no claim, if we die before there is one.
+            segment.receiverLine(self.line).claim_end.store(cursor, .monotonic);
             // SC: see the top of the file. It keeps the run from the cursor on while we look at it.
             gate.store(gateOf(ring, cursor), .seq_cst);
             const now = consumer_line.claimed.load(.seq_cst);
@@ -203,9 +329,6 @@ pub const Shared = struct {
         return .corrupt;
     }
 
-    /// Who fails was overtaken by another who did not. So often in a row, it was nobody's success.
-    const attempts_max = 1 << 16;
-
     /// How many slots the first messages of a run take. Null: the records cannot be.
     fn slotsOf(self: *const Shared, ring: u32, position: u32, run: u32, messages_max: u32) ?u32 {
         if (messages_max == 0) return run;
@@ -244,7 +367,7 @@ pub const Shared = struct {
 
     /// After a gate was withdrawn that was no claim.
     fn helpHead(self: *Shared, ring: u32) void {
-        if (!self.moveHead(ring)) return;
+        if (!moveHead(self.segment, ring)) return;
         // The ring need not be that of the window, so all bells instead of the one; this is rare.
         if (self.segment.waitLine(ring).sender_wait.take() == .ring_bell) self.bells.all = true;
         self.recycle(ring);
@@ -292,21 +415,6 @@ pub const Shared = struct {
         self.bells.all = true;
     }
 
-    /// The tenancy of a ring that is sealed, and of which everything is released: it stays so until
-    /// the ring has its next tenant. Null: there is something to come.
-    fn tenancyThatIsOver(segment: Segment, ring: u32) ?u32 {
-        const line = segment.producerLine(ring);
-        if (!ring_module.isSealed(line.tail.load(.acquire))) return null;
-        const tenancy = line.tenancy.load(.seq_cst);
-        if (segment_module.stateOf(tenancy) != .claimed) return null;
-        // After the tenancy: if that is still the same when the ring is given back, this tail was its
-        // own. One read before it may be the last tenant's, sealed, while the next one opens.
-        const tail = line.tail.load(.seq_cst);
-        if (!ring_module.isSealed(tail)) return null;
-        const head = segment.consumerLine(ring).head.load(.seq_cst);
-        return if (tail & ~ring_module.closed_bit == head) tenancy else null;
-    }
-
     /// Takes over a claim whose receiver is gone. False: there is none.
     pub fn adopt(self: *Shared) bool {
         const segment = self.segment;
@@ -335,32 +443,28 @@ pub const Shared = struct {
         const was = line.state.load(.monotonic);
         if (was != @intFromEnum(LineState.orphaned) and was != @intFromEnum(LineState.returned)) return false;
         // Acquire: pairs with the release in close(); gate and end are then the claim's.
-        if (line.state.cmpxchgStrong(was, @intFromEnum(LineState.open), .acquire, .monotonic) != null) return false;
-        _ = control.orphaned_claims.fetchSub(1, .seq_cst);
-        const gate = line.gate.load(.monotonic);
-        const claim_end = line.claim_end.load(.monotonic);
-        const capacity = segment.geometry.capacity;
-        self.ring = @truncate((gate >> 32) -% 1);
-        self.sequence = @truncate(gate);
-        self.position = (self.sequence >> 1) & (capacity - 1);
-        const slots = (claim_end -% self.sequence) >> 1;
-        // Otherwise no such claim was ever made: the memory was written by somebody else.
-        const can_be = self.ring < segment.geometry.senders_max and slots <= capacity - self.position;
-        self.window = if (can_be) slots else 0;
-        if (!can_be) self.ring = 0;
+        // It says by whom: if we die meanwhile, others have to know. Acquire: pairs with the release in
+        // orphan(); gate and end are then the claim's.
+        if (line.state.cmpxchgStrong(was, LineState.takenBy(self.line), .acquire, .monotonic) != null) return false;
+        _ = control.orphaned_claims.fetchAnd(~bitOf(index), .seq_cst);
+        self.window = 0;
+        // If it cannot be the memory was written by somebody else.
+        const claimed = Claim.of(segment, index);
+        if (claimed) |found| self.have(found);
         if (index != self.line) {
-            if (self.window != 0) {
+            if (claimed) |found| {
                 const own = segment.receiverLine(self.line);
-                own.claim_end.store(claim_end, .monotonic);
+                own.claim_end.store(found.end, .monotonic);
                 // SC, in this order: see the top of the file.
-                own.gate.store(gate, .seq_cst);
+                own.gate.store(gateOf(found.ring, found.sequence), .seq_cst);
                 _ = control.gates_moved.fetchAdd(1, .seq_cst);
             }
             line.gate.store(0, .seq_cst);
             // Release: pairs with the compare-and-swap in open().
             line.state.store(@intFromEnum(LineState.free), .release);
-        } else if (self.window == 0) {
-            line.gate.store(0, .seq_cst);
+        } else {
+            if (claimed == null) line.gate.store(0, .seq_cst);
+            line.state.store(@intFromEnum(LineState.open), .release);
         }
         if (was == @intFromEnum(LineState.orphaned)) {
             _ = control.redelivered.fetchAdd(self.messagesInWindow(), .monotonic);
@@ -397,44 +501,12 @@ pub const Shared = struct {
         // SC, and release: our reads of the slots come before the producer's next writes to them, by
         // way of whoever sees this gate and moves the head.
         own.gate.store(if (self.window != 0) gateOf(self.ring, self.sequence) else 0, .seq_cst);
-        if (self.moveHead(self.ring)) {
+        if (moveHead(self.segment, self.ring)) {
             self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
             self.recycle(self.ring);
         }
         channel.tellDrained(self.segment, &self.bells);
         return self.bells;
-    }
-
-    /// Moves the head of a ring to what all receivers have released. Returns whether this call did.
-    fn moveHead(self: *const Shared, ring: u32) bool {
-        const segment = self.segment;
-        const consumer_line = segment.consumerLine(ring);
-        const most = segment.geometry.capacity << 1;
-        const gates_moved = &segment.control().gates_moved;
-        for (0..attempts_max) |_| {
-            const moved_before = gates_moved.load(.seq_cst);
-            const head = consumer_line.head.load(.seq_cst);
-            // SC, the cursor before the gates: see the top of the file. Distances from the head order
-            // words that wrap; a gate below the head is of a claim that is about to fail, and holds
-            // nothing back.
-            var least = consumer_line.claimed.load(.seq_cst) -% head;
-            for (0..receiversUsed(segment)) |index| {
-                const gate = segment.receiverLine(@intCast(index)).gate.load(.seq_cst);
-                if (gate >> 32 != ring + 1) continue;
-                const distance = @as(u32, @truncate(gate)) -% head;
-                if (distance < least) least = distance;
-            }
-            // SC, after the gates: a claim may have moved from one we had yet to look at to one we had
-            // looked at. What the bounds were when it had not stays true: gates move forward only.
-            if (gates_moved.load(.seq_cst) != moved_before) continue;
-            // More than a ring: others have moved the head past what was read, and have claimed since.
-            // They come here when they release, after us.
-            if (least == 0 or least > most) return false;
-            // SC: the publish half against sender_wait, which is looked at next. If another was faster
-            // everything is read anew: a bound is worth nothing without the head it was measured from.
-            if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return true;
-        }
-        return false; // what is read here changes faster than anybody can release
     }
 
     /// Whether poll() might find something; what a receiver that waits looks at.
@@ -485,11 +557,7 @@ pub const Shared = struct {
         _ = self.sleeper().disarm();
         const own = self.segment.receiverLine(self.line);
         if (self.window != 0) {
-            const state: LineState = if (ringer == .can_ring) .returned else .orphaned;
-            // Release: pairs with the compare-and-swap in takeOver().
-            own.state.store(@intFromEnum(state), .release);
-            // SC: the publish half of the wake protocol; who sleeps is looked at below.
-            _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
+            orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
         } else {
             // Release: pairs with the compare-and-swap in open().
             own.state.store(@intFromEnum(LineState.free), .release);
@@ -581,7 +649,7 @@ test "a ring that has its next tenant is not given back by one that looked at th
     var fast = try Shared.open(scene.segment, false);
     const line = scene.segment.producerLine(0);
     _ = scene.sender.close(.can_ring);
-    const seen = Shared.tenancyThatIsOver(scene.segment, 0).?;
+    const seen = tenancyThatIsOver(scene.segment, 0).?;
     try std.testing.expectEqual(.empty, fast.claim(0, 0));
     try std.testing.expect(!line.isClaimed());
     scene.sender = try Sender.open(scene.segment, false);

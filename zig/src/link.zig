@@ -148,6 +148,9 @@ pub const Link = struct {
     fn onProcess(self: *Link, _: attendant.Happening) void {
         if (self.stateNow() == .asked) return self.hear();
         self.end();
+        self.unwatch();
+        // Not before: the connection may end before the keeper's other sockets do.
+        if (self.address) |*address| sockets.removeAbandoned(address);
     }
 
     fn hear(self: *Link) void {
@@ -200,15 +203,16 @@ pub const Link = struct {
 
     /// The keeper is gone.
     fn end(self: *Link) void {
-        self.unwatch();
+        if (self.stateNow() == .ended) return;
         if (self.stateNow() != .open) return self.fail(error.PeerDied);
+        if (self.watched) |watched| attendant.unwatch(watched.token);
+        self.watched = null;
         self.become(.ended);
         const channel = self.channel;
         _ = channel_module.close(channel.segment, .peer_died, .cannot_ring);
         // It may have died between taking an arm and waking who had armed.
         channel_module.wakeEveryone(channel.segment);
         endpoint.tellSleepers(channel);
-        if (self.address) |*address| sockets.removeAbandoned(address);
     }
 
     /// Says that the endpoint is closed: the keeper gives back what it had. False: there is no keeper.

@@ -94,7 +94,7 @@ pub const Proxy = struct {
             .receiver => if (is_its) Receiver.leaveBehind(channel.segment, self.index, .{
                 .how = how,
                 .is_awaited = channel.waits_for_receiver,
-                .has_tickets = endpoint.hasReceiverTickets(channel, how == .died),
+                .has_tickets = endpoint.hasReceiverTickets(channel, how != .died),
             }),
             .pool => unreachable,
         }

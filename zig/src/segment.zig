@@ -27,7 +27,7 @@ pub const senders_max = ReadySet.rings_max;
 pub const ring_bytes_max = 1 << 32;
 pub const reason_bytes_max = 1024;
 pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
-pub const layout_version: u32 = 4;
+pub const layout_version: u32 = 5;
 
 /// More would not fit the word that says who sleeps.
 pub const receivers_max = 64;
@@ -150,8 +150,8 @@ pub const Control = extern struct {
     sleepers: std.atomic.Value(u64) align(line_bytes),
     /// Messages a receiver that died had claimed, and that were handed out again.
     redelivered: std.atomic.Value(u64),
-    /// Claims whose receiver is gone, to be taken over.
-    orphaned_claims: std.atomic.Value(u32),
+    /// Claims whose receiver is gone, to be taken over: a bit for each line that has one.
+    orphaned_claims: std.atomic.Value(u64),
     receivers_open: std.atomic.Value(u32),
     /// Receiver lines below it have been used at some time.
     receivers_used: std.atomic.Value(u32),
@@ -242,13 +242,18 @@ pub const ReceiverLine = extern struct {
 
 pub const LineState = enum(u32) {
     free = 0,
-    /// A receiver has it, or is taking its claim over.
     open = 1,
     /// Its receiver died with a claim, which may have been seen.
     orphaned = 2,
     /// Its receiver closed with a claim that it has not looked at.
     returned = 3,
+    /// From here on: the receiver of that line, counted from 0, is taking its claim over.
+    taken = 256,
     _,
+
+    pub fn takenBy(line: u32) u32 {
+        return @intFromEnum(LineState.taken) + line;
+    }
 };
 
 /// Written only when a side goes idle or to sleep: both sides read it on every operation, so it

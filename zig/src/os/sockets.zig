@@ -436,6 +436,13 @@ pub fn receiveDescriptor(socket: i32) Error!i32 {
     return received.takeDescriptor(0) orelse error.InvalidArgument;
 }
 
+/// Closes a descriptor of the program's.
+pub fn close(fd: i32) Error!void {
+    if (fd < 0) return error.InvalidArgument;
+    const result = linux.close(fd);
+    if (linux.errno(result) == .BADF) return error.InvalidArgument;
+}
+
 // ---- processes ----
 
 /// A descriptor that becomes readable when the process at the other end of a connection is gone. Null:
