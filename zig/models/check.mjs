@@ -138,6 +138,7 @@ const sound = [
     what: "2 receivers, a third dies at work",
     defines: { MESSAGES: 1, DEATHS: 1 },
   },
+  { model: "ringer", what: "2 wakers of any process, an event loop and its ringer", defines: {} },
 ];
 
 const wake = { model: "wake", defines: { ...oneSender, MESSAGES: 2 } };
@@ -148,6 +149,7 @@ const lateRegistration = { model: "recycle", defines: { CLOSES: 1, ...futex } };
 
 const pool = { model: "pool", defines: { GIVE_UPS: 1, SLEEPS: "FUTEX" } };
 
+const ringer = { model: "ringer", defines: {} };
 const claims = { model: "claims", defines: {} };
 const leftClaim = { model: "claims", defines: { LEAVES_CLAIM: 1 } };
 const sleepers = { model: "sleepers", defines: {} };
@@ -205,6 +207,12 @@ const mutilated = [
   { ...pool, without: "SNAPSHOT", what: "the count of wake-ups from before arming" },
   { ...pool, without: "COUNT", what: "comparing a count, not the shared arm" },
   { ...pool, without: "SHARED_ARM", what: "leaving a shared arm in place" },
+  { ...ringer, without: "PUBLISH_FENCE", what: "the fence of who publishes to a shared segment" },
+  { ...ringer, without: "ARM_FENCE", what: "the arm fence of an event loop that is watched" },
+  { ...ringer, without: "RECHECK", what: "its look after arming" },
+  { ...ringer, without: "BELL_SNAPSHOT", what: "its bell's value from before arming" },
+  { ...ringer, without: "KICK", what: "telling the ringer of an arm" },
+  { ...ringer, without: "RINGER_COMPARE", what: "the ringer's futexes comparing its own word" },
   { ...claims, without: "GATE_FIRST", what: "the gate before the claim" },
   { ...claims, without: "GATE_FENCE", what: "the gate's fence" },
   { ...claims, without: "CURSOR_RECHECK", what: "a look at the cursor after the gate" },
