@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Limits, nodeLocal, Numa as NumaMode, Status, StructBytes } from "../ffi/abi.ts";
+import { Limits, nodeLocal, Numa, Status, StructBytes } from "../ffi/abi.ts";
 import { describe } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 
@@ -231,7 +231,7 @@ export function checkPlace(
     );
   }
   const { node, numa } = options ?? {};
-  if (numa !== undefined && !Object.hasOwn(NumaMode, numa)) {
+  if (numa !== undefined && !Object.hasOwn(Numa, numa)) {
     throw new TypeError(
       `Cannot ${action}: numa must be "off", "prefer" or "require", received ${describe(numa)}`,
     );
@@ -247,7 +247,7 @@ export function checkPlace(
 
 /** A `millrace_place`. */
 export function encodePlace(place: { node: "local" | number; numa: NumaMode }): Uint32Array {
-  return new Uint32Array([NumaMode[place.numa], place.node === "local" ? nodeLocal : place.node]);
+  return new Uint32Array([Numa[place.numa], place.node === "local" ? nodeLocal : place.node]);
 }
 
 /** The code of the error a status stands for. */
