@@ -55,6 +55,7 @@ test {
     @import("std").testing.refAllDecls(@This());
     _ = @import("mpsc_test.zig");
     _ = @import("pool_test.zig");
+    _ = @import("processes_test.zig");
     _ = @import("sharing_test.zig");
     _ = @import("hostile_test.zig");
     _ = @import("c_abi.zig");
