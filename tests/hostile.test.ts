@@ -220,3 +220,18 @@ test("a record longer than what was committed is CorruptSegmentError, and wakes 
   await rejects(receiver.receive(), corrupt);
   await rejects(within(waiting, "the sender"), corrupt);
 });
+
+test("a channel ends with its last sender, whatever its memory says of senders and rings", async () => {
+  const [channel, memory] = Memory.under(() => mpsc(u32, { shared: true, maxSenders: 2 }));
+  using _channel = channel;
+  using _memory = memory;
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  sender.trySend(1);
+  // rings_claimed and sender_references
+  for (const position of [256 + 8, 256 + 12]) memory.write(position, 1000);
+  assert.equal(await receiver.receive(), 1);
+  const end = rejects(receiver.receive(), { name: "ChannelClosedError", code: "CHANNEL_CLOSED" });
+  sender.close();
+  await within(end, "the end");
+});

@@ -54,6 +54,9 @@ pub const Channel = struct {
     segment: Segment,
     has_records: bool,
     references: u32,
+    /// Open senders and outstanding sender tickets. What the control block says of them is for the
+    /// statistics: another process may have written there, and the channel must end all the same.
+    sender_references: u32 = 0,
     /// A view of the mapping got out of our hands (its buffer was transferred): keep the range.
     is_quarantined: bool = false,
     /// With the ringer that rings for native threads. Written under this file's mutex and ringer.zig's.
@@ -313,7 +316,7 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
 /// that nobody has and nobody can open will never come; the other must not wait for it.
 fn endWithoutOwner(channel: *Channel, ringer: channel_module.Ringer) void {
     const control = channel.segment.control();
-    if (control.sender_references.load(.seq_cst) == 0) {
+    if (channel.sender_references == 0) {
         _ = channel_module.close(channel.segment, .senders_gone, ringer);
     }
     if (control.receiver_tickets.load(.seq_cst) != 0) return;
@@ -480,12 +483,19 @@ pub fn dereference(channel: *Channel) void {
 }
 
 pub fn addSenderReference(channel: *Channel) void {
-    _ = channel.segment.control().sender_references.fetchAdd(1, .seq_cst);
+    channel.sender_references += 1;
+    tellSenderReferences(channel);
+}
+
+fn tellSenderReferences(channel: *Channel) void {
+    channel.segment.control().sender_references.store(channel.sender_references, .seq_cst);
 }
 
 /// The last sender reference to go closes the channel. Returns whether it did.
 pub fn dropSenderReference(channel: *Channel, ringer: channel_module.Ringer) bool {
-    if (channel.segment.control().sender_references.fetchSub(1, .seq_cst) != 1) return false;
+    channel.sender_references -= 1;
+    tellSenderReferences(channel);
+    if (channel.sender_references != 0) return false;
     return channel_module.close(channel.segment, .senders_gone, ringer);
 }
 
@@ -1017,7 +1027,8 @@ fn dispose(slot: *Slot) channel_module.Bells {
     _ = channel_module.close(channel.segment, .closed, .can_ring);
     endShares(channel);
     const revoked = ticket_module.forgetChannel(channel.id);
-    _ = channel.segment.control().sender_references.fetchSub(revoked.senders, .seq_cst);
+    channel.sender_references -= revoked.senders;
+    tellSenderReferences(channel);
     _ = channel.segment.control().receiver_tickets.fetchSub(revoked.receivers, .seq_cst);
     channel.references -= revoked.senders + revoked.receivers;
     endWithoutOwner(channel, .can_ring);
