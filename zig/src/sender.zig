@@ -26,7 +26,7 @@ pub const Sender = struct {
         const control = segment.control();
         const line = segment.producerLine(ring);
         const head = segment.consumerLine(ring).head.load(.acquire);
-        const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.raw); // nobody else writes it now
+        const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic)); // nobody else writes it now
         // A look at close_state before the seal is cleared: a sender that held this ring when the
         // channel closed may still be about to commit, and only the seal stops it.
         if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
@@ -62,7 +62,7 @@ pub const Sender = struct {
     /// rings every bell.
     pub fn unclaimRing(segment: Segment, ring: u32) OpenError!void {
         const line = segment.producerLine(ring);
-        const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.raw); // nobody else writes it now
+        const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic)); // nobody else writes it now
         // Release: pairs with the compare-and-swap in claimRing().
         line.tenancy.store(tenancy.with(.free), .seq_cst);
         return uncount(segment);
