@@ -42,26 +42,35 @@ async function answerAsync(receiver: U32Receiver, sender: U32Sender, count: numb
   for (let ping = 0; ping < count; ping++) sender.trySend(await receiver.receive());
 }
 
+type ChannelCommand = Extract<Command, { readonly answer: "async" | "sync" }>;
+
+/** Answers on channels as it is commanded. */
+export function answers(
+  receiver: U32Receiver,
+  sender: U32Sender,
+): (command: ChannelCommand) => Promise<void> | void {
+  return (command) => {
+    if (command.answer === "async") return answerAsync(receiver, sender, command.count);
+    const { wait } = command;
+    for (let ping = 0; ping < command.count; ping++) {
+      sender.sendSync(receiver.receiveSync({ wait }), { wait });
+    }
+  };
+}
+
 /** Answers as it is commanded. */
 export const answering: Role = ({ pings, pongs, words }: Setup) => {
-  const receiver = Receivers.open(pings);
-  const sender = Senders.open(pongs);
+  const answer = answers(Receivers.open(pings), Senders.open(pongs));
   const pingWord = new FutexWord(words, 0);
   const pongWord = new FutexWord(words, 1);
   return (command: Command) => {
     if (typeof command === "number") return workerScope.postMessage(command);
-    const { answer, count } = command;
-    if (answer === "async") return answerAsync(receiver, sender, count);
-    for (let ping = 0; ping < count; ping++) {
-      if (answer === "sync") {
-        const { wait } = command;
-        sender.sendSync(receiver.receiveSync({ wait }), { wait });
-      } else {
-        pingWord.waitFor(ping + 1);
-        pongWord.wake(ping + 1);
-      }
+    if (command.answer !== "futex") return answer(command);
+    for (let ping = 0; ping < command.count; ping++) {
+      pingWord.waitFor(ping + 1);
+      pongWord.wake(ping + 1);
     }
-    if (answer === "futex") pingWord.wake(0);
+    pingWord.wake(0);
   };
 };
 
@@ -83,38 +92,25 @@ export async function conversationSides(
   return sides;
 }
 
-/** This side of the conversation. */
-export class Conversation {
-  readonly #worker: Worker;
+/** This side of a conversation over two channels, with whoever plays {@linkcode answers}. */
+export class ChannelConversation {
+  readonly #commanded: Pick<Worker, "postMessage">;
   readonly #sender: U32Sender;
   readonly #receiver: U32Receiver;
-  readonly #words: SharedArrayBuffer;
 
-  private constructor(
-    worker: Worker,
-    pings: Channel<number, Uint32Array>,
-    pongs: Channel<number, Uint32Array>,
-    words: SharedArrayBuffer,
+  /** Pings go out by `sender`, pongs come in by `receiver`. */
+  constructor(
+    commanded: Pick<Worker, "postMessage">,
+    sender: U32Sender,
+    receiver: U32Receiver,
   ) {
-    this.#worker = worker;
-    this.#sender = pings.sender();
-    this.#receiver = pongs.receiver();
-    this.#words = words;
+    this.#commanded = commanded;
+    this.#sender = sender;
+    this.#receiver = receiver;
   }
 
-  /** Starts a Worker with the role `answering` of the suite in file `suite`. */
-  static async start(suite: string, pollBudget?: PollBudget): Promise<Conversation> {
-    const options = { capacity: 16, ...(pollBudget !== undefined && { pollBudget }) };
-    const pings = mpsc(u32, options);
-    const pongs = mpsc(u32, options);
-    const words = new SharedArrayBuffer(256);
-    const setup: Setup = { pings: pings.receiverTicket(), pongs: pongs.senderTicket(), words };
-    const worker = await startWorker(suite, "answering", setup);
-    return new Conversation(worker, pings, pongs, words);
-  }
-
-  #command(command: Command): void {
-    this.#worker.postMessage(command);
+  #command(command: ChannelCommand): void {
+    this.#commanded.postMessage(command);
   }
 
   /** Round trips of two event loops. */
@@ -130,11 +126,6 @@ export class Conversation {
     }
   }
 
-  /** Round trips by `postMessage`. */
-  post(tookMs: Float64Array, gap?: () => Promise<void>): Promise<void> {
-    return postMessageRoundTrips(this.#worker, tookMs, gap);
-  }
-
   /** Round trips of two threads that block. */
   sync(tookMs: Float64Array, wait: WaitStrategy): void {
     this.#command({ answer: "sync", count: tookMs.length, wait });
@@ -146,13 +137,46 @@ export class Conversation {
       if (pong !== ping) mismatch(ping, pong);
     }
   }
+}
+
+/** This side of the conversation with a Worker. */
+export class Conversation extends ChannelConversation {
+  readonly #worker: Worker;
+  readonly #words: SharedArrayBuffer;
+
+  private constructor(
+    worker: Worker,
+    pings: Channel<number, Uint32Array>,
+    pongs: Channel<number, Uint32Array>,
+    words: SharedArrayBuffer,
+  ) {
+    super(worker, pings.sender(), pongs.receiver());
+    this.#worker = worker;
+    this.#words = words;
+  }
+
+  /** Starts a Worker with the role `answering` of the suite in file `suite`. */
+  static async start(suite: string, pollBudget?: PollBudget): Promise<Conversation> {
+    const options = { capacity: 16, ...(pollBudget !== undefined && { pollBudget }) };
+    const pings = mpsc(u32, options);
+    const pongs = mpsc(u32, options);
+    const words = new SharedArrayBuffer(256);
+    const setup: Setup = { pings: pings.receiverTicket(), pongs: pongs.senderTicket(), words };
+    const worker = await startWorker(suite, "answering", setup);
+    return new Conversation(worker, pings, pongs, words);
+  }
+
+  /** Round trips by `postMessage`. */
+  post(tookMs: Float64Array, gap?: () => Promise<void>): Promise<void> {
+    return postMessageRoundTrips(this.#worker, tookMs, gap);
+  }
 
   /** Round trips of two threads that sleep on bare futexes. */
   futex(tookMs: Float64Array): void {
     const pingWord = new FutexWord(this.#words, 0);
     const pongWord = new FutexWord(this.#words, 1);
     pongWord.wake(0);
-    this.#command({ answer: "futex", count: tookMs.length });
+    this.#worker.postMessage({ answer: "futex", count: tookMs.length } satisfies Command);
     for (let ping = 0; ping < tookMs.length; ping++) {
       const startMs = performance.now();
       pingWord.wake(ping + 1);

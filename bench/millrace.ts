@@ -11,13 +11,13 @@ import type { Transfer } from "./harness.ts";
 export const looksMax = 256;
 
 /**
- * Receives what a Worker sends when it is posted a count: `take` receives and checks what is there,
+ * Receives what a Worker (or a process) sends when it is posted a count: `take` receives and checks what is there,
  * the sequence from `next` on, and says what comes next. It is a plain function because compilers
  * are slower with loops of async ones.
  */
 export function sequenceTransfer<Value, Batch>(
   name: string,
-  worker: Worker,
+  worker: Pick<Worker, "postMessage">,
   receiver: Receiver<Value, Batch>,
   take: (next: number) => number,
 ): Omit<Transfer, "step"> {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
+import { Workshop } from "./support/foreign.ts";
 import { type Child, type ChildResult, runtime, startChild } from "./support/runtime.ts";
 
 /** An example: `examples/NAME/main.ts` is run, and must say `says` and exit with 0. */
@@ -32,6 +33,7 @@ const examples: Record<string, Example> = {
     says:
       /^memory +wanted on .*\ncontrol[^]*\n200000 samples of each of \d+ nodes received, none lost$/m,
   },
+  processes: { says: /^100000 samples from (deno|bun), in order, the sum is right$/m },
   pipeline: { says: /^samples: 100000 received of 100000 sent$/m },
 };
 
@@ -58,6 +60,14 @@ test("every program in examples/ is run by the tests", () => {
     .map(({ name }) => name)
     .filter((name) => readdirSync(new URL(`${name}/`, directory)).includes("main.ts"));
   assert.deepEqual(programs.toSorted(), Object.keys(examples).toSorted());
+});
+
+test(`examples/processes: a C program feeds a consumer in ${runtime}`, async () => {
+  using workshop = new Workshop();
+  const producer = workshop.compile("../../examples/processes/producer.c", "program");
+  const result = await start("processes", [producer]).ended;
+  assertSucceeded(result);
+  assert.match(result.stdout, /^100000 samples from .*producer, in order, the sum is right$/m);
 });
 
 /** Up to so long after its first line a program is stopped. */

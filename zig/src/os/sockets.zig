@@ -31,12 +31,13 @@ pub const Error = error{
 fn errorOf(errno: linux.E) Error {
     return switch (errno) {
         .NOENT, .NOTDIR => error.NoSuchPath,
-        .CONNREFUSED => error.ConnectionRefused,
+        // A socket of another kind: nobody listens there for ours.
+        .CONNREFUSED, .PROTOTYPE => error.ConnectionRefused,
         .ACCES, .PERM, .ROFS => error.NotPermitted,
         .ADDRINUSE => error.AddressInUse,
         .MFILE, .NFILE, .TOOMANYREFS => error.TooManyDescriptors,
         .NOMEM, .NOBUFS => error.OutOfMemory,
-        .BADF, .NOTSOCK, .PROTOTYPE, .INVAL, .NAMETOOLONG, .OPNOTSUPP, .ISCONN, .LOOP => error.InvalidArgument,
+        .BADF, .NOTSOCK, .INVAL, .NAMETOOLONG, .OPNOTSUPP, .ISCONN, .LOOP => error.InvalidArgument,
         .PIPE, .CONNRESET, .NOTCONN => error.PeerDied,
         else => error.SystemRefused,
     };
@@ -500,7 +501,8 @@ pub fn spawnQuietly(comptime body: fn () void) error{OutOfMemory}!void {
     var before: linux.sigset_t = undefined;
     _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
     defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
-    // Of glibc's, the thread-local variables of the whole program lie in it, too.
-    const thread = std.Thread.spawn(.{ .stack_size = 512 << 10 }, body, .{}) catch return error.OutOfMemory;
+    // In it lie the thread-local variables of the whole program, too: with those of Zig 256 KiB and more
+    // for each that is linked. It is reserved, and touched as it is used.
+    const thread = std.Thread.spawn(.{ .stack_size = 4 << 20 }, body, .{}) catch return error.OutOfMemory;
     thread.detach();
 }

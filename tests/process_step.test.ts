@@ -1,0 +1,178 @@
+/**
+ * A process is killed after each instruction of an operation in turn: whatever it leaves half done in
+ * the shared memory, the others go on and lose nothing.
+ */
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import process from "node:process";
+import { after, test } from "node:test";
+import { type Channel, mpmc, mpsc, type Receiver, spmc, spsc, u32 } from "../mod.ts";
+import { until, within } from "./support/bounded.ts";
+import { range } from "./support/channels.ts";
+import { Workshop } from "./support/foreign.ts";
+import { runtime } from "./support/runtime.ts";
+import { assertNothingLeft, belongings } from "./support/processes.ts";
+
+type U32Channel = Channel<number, Uint32Array>;
+type U32Receiver = Receiver<number, Uint32Array>;
+
+const workshop = new Workshop();
+after(() => workshop[Symbol.dispose]());
+const program = workshop.compile("process_step.c", "program");
+
+/** Only a hang reaches it. */
+const limitMs = 30_000;
+/**
+ * One of so many instructions is tried, by each runtime another: what takes long is the start of the
+ * processes. With MILLRACE_EVERY_STEP=1 each is.
+ */
+const stride = process.env.MILLRACE_EVERY_STEP === "1" ? 1 : 36;
+const firstStep = stride === 1 || runtime === "deno" ? 0 : stride / 2;
+/** So many at once, each with a channel of its own. */
+const width = 8;
+/** More than any operation has. */
+const stepsMax = 100_000;
+
+type Outcome = "killed" | "finished" | "forbidden" | "failed";
+
+/** Runs a victim to its end. */
+async function runVictim(operation: string, address: string, steps: number): Promise<Outcome> {
+  const child = spawn(program, [operation, address, String(steps)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let stdout = "";
+  child.stdout.on("data", (chunk) => stdout += chunk);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  child.on("close", () => resolve());
+  await within(promise, `the victim of ${operation} after ${steps} instructions`, limitMs);
+  return stdout.trim().split(" ")[0] as Outcome;
+}
+
+let addresses = 0;
+
+function freshName(): string {
+  return `@millrace-step-${process.pid}-${addresses++}`;
+}
+
+/** Runs a scene for every step in turn, until the operation ends before it. Gives how many. */
+async function forEveryStep(
+  scene: (steps: number) => Promise<Outcome>,
+): Promise<number> {
+  let next = firstStep;
+  let count = 0;
+  let isOver = false;
+  const work = async () => {
+    while (!isOver && next < stepsMax) {
+      const steps = next;
+      next += stride;
+      const outcome = await scene(steps).catch((cause) => {
+        isOver = true;
+        throw new Error(`after ${steps} instructions: ${(cause as Error).message}`, { cause });
+      });
+      if (outcome === "finished") isOver = true;
+      else assert.equal(outcome, "killed");
+      count++;
+    }
+  };
+  await Promise.all(range(width).map(work));
+  assert.ok(count > 2, `${count} steps`);
+  return count;
+}
+
+const isForbidden = await runVictim("send", "@millrace-nobody", 0) === "forbidden";
+const options = {
+  skip: isForbidden ? "tracing is forbidden here" : false,
+  timeout: 120_000,
+};
+
+/** Everything that is left, to the end of the channel, however it ended. */
+async function collectRest(receiver: U32Receiver): Promise<number[]> {
+  const values: number[] = [];
+  try {
+    for (;;) values.push(await within(receiver.receive(), "a value, or the end", limitMs));
+  } catch (error) {
+    if ((error as { code?: string }).code !== "CHANNEL_CLOSED") throw error;
+  }
+  return values;
+}
+
+for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
+  for (const operation of ["send", "close-sender"]) {
+    test(`${kind}: a process killed at any instruction of ${operation}`, options, async () => {
+      const before = belongings();
+      await forEveryStep(async (steps) => {
+        // A receiver that is asleep: the victim's message is to wake it.
+        const channel = open(u32, { capacity: 8, shared: true, pollBudget: 0 }) as U32Channel;
+        const address = freshName();
+        const share = channel.share(address, { limit: 1, receivers: false });
+        const receiver = channel.receiver();
+        const received = collectRest(receiver);
+        const outcome = await runVictim(operation, address, steps);
+        // The only sender is gone, and nobody can come any more: the end.
+        const values = await received;
+        assert.ok(
+          values.length >= 1 && values.length <= 2 && values.every((value, at) => value === at + 1),
+          `received ${values}`,
+        );
+        channel[Symbol.dispose]();
+        receiver.close();
+        assert.equal(share.closed, true);
+        return outcome;
+      });
+      await assertNothingLeft(before);
+    });
+  }
+}
+
+for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
+  for (const operation of ["receive", "receive-wait", "close-receiver"]) {
+    // The one receiver of mpsc and spsc that closes ends the channel.
+    if (operation === "close-receiver" && (kind === "mpsc" || kind === "spsc")) continue;
+    for (const ends of [false, true]) {
+      const name = `${kind}: a receiver killed at any instruction of ${operation}` +
+        (ends ? ", at the end of the channel" : "");
+      test(name, options, async () => {
+        const before = belongings();
+        await forEveryStep(async (steps) => {
+          const channel = open(u32, {
+            capacity: 4,
+            shared: true,
+            pollBudget: 0,
+            onReceiverDeath: "wait",
+          }) as U32Channel;
+          const address = freshName();
+          const share = channel.share(address, { senders: false });
+          const sender = channel.sender();
+          for (const value of [0, 1]) assert.equal(sender.trySend(value), true);
+          if (ends) sender.close();
+          const outcome = await runVictim(operation, address, steps);
+          await until(() => share.connections === 0, "the death is noticed", limitMs);
+          // As many again as the ring holds twice: what the dead one held back would be missed.
+          const receiver = channel.receiver();
+          const receiving = collectRest(receiver);
+          const total = ends ? 2 : 36;
+          if (!ends) {
+            for (let value = 2; value < total; value++) {
+              await within(sender.send(value), `room for ${value}`, limitMs);
+            }
+            sender.close();
+          }
+          share.close();
+          const values = await receiving;
+          // The victim may have received the first two, and nothing else. What it had claimed and not
+          // given back comes when somebody finds it: after others, where there are others.
+          if (kind === "spmc" || kind === "mpmc") values.sort((a, b) => a - b);
+          const expected = range(total);
+          const missing = expected.filter((value) => !values.includes(value));
+          assert.ok(missing.every((value) => value < 2), `received ${values}`);
+          assert.deepEqual(values, expected.filter((value) => !missing.includes(value)));
+          channel[Symbol.dispose]();
+          receiver.close();
+          return outcome;
+        });
+        await assertNothingLeft(before);
+      });
+    }
+  }
+}
