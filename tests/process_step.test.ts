@@ -27,7 +27,7 @@ const limitMs = 30_000;
  * One of so many instructions is tried, by each runtime another: what takes long is the start of the
  * processes. With MILLRACE_EVERY_STEP=1 each is.
  */
-const stride = process.env.MILLRACE_EVERY_STEP === "1" ? 1 : 36;
+const stride = process.env.MILLRACE_EVERY_STEP === "1" ? 1 : 150;
 const firstStep = stride === 1 || runtime === "deno" ? 0 : stride / 2;
 /** So many at once, each with a channel of its own. */
 const width = 8;

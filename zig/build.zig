@@ -50,7 +50,7 @@ pub fn build(b: *std.Build) void {
         .root_module = b.createModule(.{
             .root_source_file = b.path("src/millrace.zig"),
             .target = if (tsan) b.graph.host else target,
-            .optimize = if (tsan) .ReleaseSafe else optimize,
+            .optimize = optimize,
             .link_libc = true,
             .sanitize_thread = tsan,
         }),

@@ -83,7 +83,7 @@ export class Workshop implements Disposable {
     const output = join(this.directory, basename(source, ".zig"));
     const library = dirname(libraryPath());
     compile([zigCompiler()[0] ?? "zig"], [
-      ...["build-exe", supportFile(source), "-lc", "-OReleaseSafe", `-femit-bin=${output}`],
+      ...["build-exe", supportFile(source), "-lc", `-femit-bin=${output}`],
       ...["-I", supportFile("../../zig/include"), "-L", library, "-lmillrace", "-rpath", library],
       ...["--cache-dir", join(this.directory, "cache")],
     ]);
