@@ -211,9 +211,10 @@ pub const Shared = struct {
             open_before = control.receivers_open.cmpxchgWeak(open_before, open_before + 1, .seq_cst, .seq_cst) orelse break;
         }
         // Who is counted has a line of his own, and a claim without a receiver has one. So there is a
-        // line for us, if need be one with a claim: the newcomer gets both. While another is taking
-        // a claim over it holds two, for a few instructions.
-        for (0..looks_for_line_max) |_| {
+        // line for us, if need be one with a claim: the newcomer gets both, though it has not asked for
+        // messages yet. While another is taking a claim over it holds two, for a few instructions.
+        for (0..looks_for_line_max) |look| {
+            const takes_claims = look % 2 == 1;
             for (0..segment.geometry.receivers_max) |index| {
                 var self: Shared = .{ .segment = segment, .has_records = has_records, .line = @intCast(index) };
                 const line = segment.receiverLine(self.line);
@@ -223,7 +224,7 @@ pub const Shared = struct {
                     @intFromEnum(LineState.open),
                     .acquire,
                     .monotonic,
-                ) == null or self.takeOver(self.line);
+                ) == null or (takes_claims and self.takeOver(self.line));
                 if (!is_ours) continue;
                 line.wait.word.store(@intFromEnum(bell.Waiting.awake), .seq_cst);
                 // SC: whoever works out a minimum after this looks at our line.
@@ -232,7 +233,7 @@ pub const Shared = struct {
                 control.receiver_state.store(@intFromEnum(ReceiverState.open), .seq_cst);
                 return self;
             }
-            os.yieldThread();
+            if (takes_claims) os.yieldThread();
         }
         // Only if the memory was written by somebody else.
         _ = control.receivers_open.fetchSub(1, .seq_cst);
@@ -442,7 +443,6 @@ pub const Shared = struct {
         const line = segment.receiverLine(index);
         const was = line.state.load(.monotonic);
         if (was != @intFromEnum(LineState.orphaned) and was != @intFromEnum(LineState.returned)) return false;
-        // Acquire: pairs with the release in close(); gate and end are then the claim's.
         // It says by whom: if we die meanwhile, others have to know. Acquire: pairs with the release in
         // orphan(); gate and end are then the claim's.
         if (line.state.cmpxchgStrong(was, LineState.takenBy(self.line), .acquire, .monotonic) != null) return false;
