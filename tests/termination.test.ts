@@ -157,14 +157,14 @@ function closingAll(receivers: readonly Receiver<number, Uint32Array>[]): Dispos
 }
 
 const sendersEnds = [
-  ["mpsc", "terminate", 48],
-  ["mpsc", "close", 24],
-  ["mpsc", "crash", 24],
+  ["mpsc", "terminate", 24],
+  ["mpsc", "close", 16],
+  ["mpsc", "crash", 16],
   ["spsc", "terminate", 16],
   ["spsc", "crash", 8],
-  ["spmc", "terminate", 24],
+  ["spmc", "terminate", 16],
   ["spmc", "crash", 8],
-  ["mpmc", "terminate", 24],
+  ["mpmc", "terminate", 16],
   ["mpmc", "close", 8],
   ["mpmc", "crash", 8],
 ] as const;
@@ -262,10 +262,10 @@ const asyncModes: readonly SendMode[] = [
 const terminatesBlocked = "Bun" in globalThis;
 
 test(
-  "a Worker terminated while it waits for room, 48 times: what it had sent arrives",
+  "a Worker terminated while it waits for room, 24 times: what it had sent arrives",
   testLimit,
   async () => {
-    await runTrials(48, 3, async (index, random) => {
+    await runTrials(24, 3, async (index, random) => {
       const capacity = pickFrom([1, 2, 4, 64], random);
       using channel = openChannel(random, capacity);
       using receiver = channel.receiver();
@@ -309,7 +309,7 @@ test(
   },
 );
 
-for (const [kind, trials] of [["mpsc", 48], ["spsc", 16], ["spmc", 24], ["mpmc", 24]] as const) {
+for (const [kind, trials] of [["mpsc", 24], ["spsc", 8], ["spmc", 16], ["mpmc", 16]] as const) {
   test(
     `${kind}: a Worker dies with the last receiver, ${trials} times: every sender is told, however it waits`,
     testLimit,
@@ -627,10 +627,10 @@ for (const kind of ["spmc", "mpmc"] as const) {
   );
 
   test(
-    `${kind}: a Worker dies as its sleeping receiver is woken, 24 times: another gets the value`,
+    `${kind}: a Worker dies as its sleeping receiver is woken, 16 times: another gets the value`,
     testLimit,
     async () => {
-      await runTrials(24, 10, async (index, random) => {
+      await runTrials(16, 10, async (index, random) => {
         using channel = openChannel(random, 4, kind);
         const receipts = Receipts.for(1, 4);
         const state = newState();

@@ -331,7 +331,7 @@ function name(check) {
 }
 
 const compiler = ["gcc", "cc"].find((command) => works(command, ["--version"]));
-const checks = [...sound, ...mutilated];
+let checks = [...sound, ...mutilated];
 const missing = !works("spin", ["-V"])
   ? "spin is not installed"
   : !compiler
@@ -342,6 +342,17 @@ if (missing) {
   console.log(`0 passed, 0 failed, ${checks.length} skipped`);
   process.exit(0);
 }
+
+/** Searches of millions of states, which `--all` makes as well: the others show the same in smaller. */
+const leftOut = process.argv.includes("--all") ? [] : [
+  "wake: 2 senders, bell receiver",
+  "wake: 2 senders that wait for room, futexes",
+  "close: 2 senders, a third thread closes, futexes",
+  "recycle: a registration races with close, futexes",
+  "recycle: 3 senders, one ring, futexes",
+];
+const all = checks.length;
+checks = checks.filter((check) => !leftOut.includes(name(check)));
 
 // The longest start first; the lines still come in the order of the lists.
 const verdicts = checks.map(() => deferred());
@@ -370,5 +381,6 @@ for (const { promise } of verdicts) {
   if (ok) passed++;
   else failed++;
 }
-console.log(`${passed} passed, ${failed} failed`);
+const skipped = all - checks.length;
+console.log(`${passed} passed, ${failed} failed` + (skipped > 0 ? `, ${skipped} skipped` : ""));
 process.exit(failed === 0 ? 0 : 1);
