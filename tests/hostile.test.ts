@@ -159,7 +159,7 @@ for (const [kind, create] of Object.entries(kinds)) {
       const received = worker.call("receiveAll", channel.receiverTicket() as AnyTicket, way).catch(
         note,
       );
-      const sender = channel.sender();
+      using sender = channel.sender();
       const pending: Promise<void>[] = [];
       for (const _ of range(mutations)) {
         try {
@@ -190,8 +190,8 @@ test("a head that cannot be is CorruptSegmentError to the sender, and to everyon
   );
   using _channel = channel;
   using _memory = memory;
-  const sender = channel.sender();
-  const receiver = channel.receiver();
+  using sender = channel.sender();
+  using receiver = channel.receiver();
   const waiting = rejects(receiver.receive(), corrupt);
   // The consumer line of ring 0 lies behind its wait line; the head is (sequence << 1).
   memory.write(4096 + 128, 2 * 1000);
@@ -210,8 +210,8 @@ test("a record longer than what was committed is CorruptSegmentError, and wakes 
   );
   using _channel = channel;
   using _memory = memory;
-  const sender = channel.sender();
-  const receiver = channel.receiver();
+  using sender = channel.sender();
+  using receiver = channel.receiver();
   await sender.send(new Uint8Array(8));
   await sender.send(new Uint8Array(8));
   const waiting = sender.send(new Uint8Array(24)).then(() => sender.send(new Uint8Array(24)));
@@ -225,8 +225,8 @@ test("a channel ends with its last sender, whatever its memory says of senders a
   const [channel, memory] = Memory.under(() => mpsc(u32, { shared: true, maxSenders: 2 }));
   using _channel = channel;
   using _memory = memory;
-  const sender = channel.sender();
-  const receiver = channel.receiver();
+  using sender = channel.sender();
+  using receiver = channel.receiver();
   sender.trySend(1);
   // rings_claimed and sender_references
   for (const position of [256 + 8, 256 + 12]) memory.write(position, 1000);

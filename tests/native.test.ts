@@ -9,7 +9,7 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { libraryPath, mpmc, mpsc, Receiver, Sender, spmc, spsc, u32, utf8 } from "../mod.ts";
 import type { ReceiverTicket, SenderTicket } from "../mod.ts";
 import { native } from "../src/native.ts";
@@ -52,13 +52,7 @@ function zig(parameters: readonly string[], cwd: string): string {
   return run(zigCompiler()[0] as string, parameters, cwd);
 }
 
-/** Bun runs all test files in one process: ringers that another file has left are not counted. */
-let ringersOfOthers = 0;
-const ringersAlive = () => native().symbols.millrace_ringers_alive() - ringersOfOthers;
-before(async () => {
-  await until(() => ringersAlive() <= 0, "no ringer is left", 2000).catch(() => {});
-  ringersOfOthers = ringersAlive();
-});
+const ringersAlive = () => native().symbols.millrace_ringers_alive();
 const threadsEnded = () =>
   until(() => threads.threads_running() + producer.producer_running() === 0, "native threads end");
 
@@ -161,7 +155,7 @@ test("when the thread that has the ringer dies, receivers elsewhere notice withi
   };
   await roundTrip("while it lives");
   owner.terminate();
-  await until(() => ringersAlive() <= 0, "the ringer is gone");
+  await until(() => ringersAlive() === 0, "the ringer is gone");
   for (const text of ["after", "its", "end"]) await roundTrip(text);
   sender.close();
   await collect(receiver);
@@ -202,7 +196,7 @@ test("the ringer ends with the last channel it rings for, and another begins", a
     using second = mpsc(u32);
     const tickets = [first.nativeSenderTicket(), second.nativeSenderTicket()];
     first.nativeSenderTicket();
-    assert.ok(ringersAlive() + ringersOfOthers >= 1);
+    assert.equal(ringersAlive(), 1);
     using receiver = second.receiver();
     first[Symbol.dispose]();
     threads.start_abandon(tickets[1] as Uint8Array, 2);
@@ -210,7 +204,7 @@ test("the ringer ends with the last channel it rings for, and another begins", a
     await threadsEnded();
     receiver.close();
     second[Symbol.dispose]();
-    await until(() => ringersAlive() <= 0, "the ringer ends");
+    await until(() => ringersAlive() === 0, "the ringer ends");
   }
 });
 
@@ -395,5 +389,5 @@ test("a Worker that has the channel, its ringer and its receiver is terminated, 
     assert.deepEqual(reports, []);
   });
   await threadsEnded();
-  await until(() => ringersAlive() <= 0, "every ringer is gone");
+  await until(() => ringersAlive() === 0, "every ringer is gone");
 });

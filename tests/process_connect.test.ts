@@ -199,7 +199,7 @@ test(`${crowd} connects at once, and ${crowd} disconnects, again and again`, asy
   const before = belongings();
   const channel = mpmc(u32, { shared: true, maxSenders: crowd, maxReceivers: crowd });
   // The end of the last receiver would be that of the channel.
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const address = peers.address();
   const share = channel.share(address);
   for (let round = 0; round < 3; round++) {
@@ -226,7 +226,7 @@ test(`${crowd} processes connect and disconnect at once`, async () => {
   const channel = mpsc(u32, { capacity: 16, shared: true, maxSenders: 20 * crowd });
   const address = peers.address();
   const share = channel.share(address, { receivers: false });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const children = range(crowd).map(() => peers.start("c", "churn", address, 20));
   let count = 0;
   let sum = 0;

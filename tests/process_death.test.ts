@@ -81,7 +81,7 @@ for (const language of victims) {
     const before = belongings();
     // One ring: the next sender gets the dead one's.
     const channel = mpsc(u32, { capacity: 64, maxSenders: 1, shared: true });
-    const receiver = channel.receiver();
+    using receiver = channel.receiver();
     const address = peers.address();
     const share = channel.share(address, { receivers: false });
     for (let round = 0; round < 3; round++) {
@@ -120,7 +120,7 @@ for (const language of victims) {
     const channel = mpsc(u32, { capacity: 64, shared: true });
     const address = peers.address();
     channel.share(address, { senders: false });
-    const sender = channel.sender();
+    using sender = channel.sender();
     const victim = peers.start(language, "victim-receive", address);
     for (const value of range(100)) await within(sender.send(value), "room", limitMs);
     await kill(victim);
@@ -179,7 +179,7 @@ test("a receiver that sleeps on its event loop is woken by a sender's death", as
   const channel = mpsc(u32, { shared: true, pollBudget: 0 });
   const address = peers.address();
   channel.share(address, { receivers: false, limit: 1 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const victim = peers.start("c", "sit", address, "sender");
   await hasSaid(victim, "connected");
   const received = receiver.receive();
@@ -194,7 +194,7 @@ test("a sender that waits for room on its event loop is woken by the receiver's 
   const channel = mpsc(u32, { capacity: 1, shared: true, pollBudget: 0 });
   const address = peers.address();
   channel.share(address, { senders: false });
-  const sender = channel.sender();
+  using sender = channel.sender();
   const victim = peers.start("c", "sit", address, "receiver");
   await hasSaid(victim, "connected");
   assert.equal(sender.trySend(1), true);
@@ -225,7 +225,7 @@ test("a process that is stopped is not dead", async () => {
   const channel = mpsc(u32, { capacity: 4, shared: true });
   const address = peers.address();
   channel.share(address, { senders: false });
-  const sender = channel.sender();
+  using sender = channel.sender();
   const stopped = peers.start("c", "receive", address);
   await hasSaid(stopped, "connected");
   stopped.kill("SIGSTOP");
@@ -244,7 +244,7 @@ test("a child that has inherited everything does not hide a death", async () => 
   const channel = mpsc(u32, { shared: true, pollBudget: 0 });
   const address = peers.address();
   channel.share(address, { receivers: false, limit: 1 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const victim = peers.start("c", "fork", address);
   assert.equal(await within(receiver.receive(), "its value", limitMs), 7);
   await hasSaid(victim, "child");
@@ -268,7 +268,7 @@ for (const language of victims) {
     const channel = mpsc(u32, { capacity: 64, shared: true, onReceiverDeath: "wait" });
     const address = peers.address();
     channel.share(address, { senders: false });
-    const sender = channel.sender();
+    using sender = channel.sender();
     let sent = 0;
     let isOver = false;
     const sending = (async () => {
@@ -279,7 +279,7 @@ for (const language of victims) {
     await kill(victim);
     const [count = 0, last = -1] = lastWords(victim);
     assert.equal(last, count - 1);
-    const receiver = await connectWhenFree(address);
+    using receiver = await connectWhenFree(address);
     const first = await within(receiver.receive(), "the first that is left", limitMs);
     // What it had received and not told is gone with it: one value. What it had told and not given back
     // comes again: in TypeScript some.
@@ -305,7 +305,7 @@ for (const [kind, open] of Object.entries({ spmc, mpmc })) {
     const channel = open(u32, { capacity: 1024, shared: true }) as U32Channel;
     const address = peers.address();
     channel.share(address, { senders: false });
-    const sender = channel.sender();
+    using sender = channel.sender();
     const total = 20_000;
     const sending = (async () => {
       for (const value of range(total)) await sender.send(value);
@@ -313,7 +313,7 @@ for (const [kind, open] of Object.entries({ spmc, mpmc })) {
     })();
     const victim = peers.start("c", "victim-receive", address);
     await until(() => (lastWords(victim)[0] ?? 0) > 500, "it has received some", limitMs);
-    const receiver = channel.receiver();
+    using receiver = channel.receiver();
     const seen: number[] = [];
     const receiving = (async () => {
       for await (const value of receiver) seen.push(value);
@@ -378,7 +378,7 @@ const roundOf: Record<Side, (language: Language, random: () => number) => Promis
     const channel = mpsc(u32, { capacity: 16, shared: true, pollBudget: random() < 0.5 ? 0 : 1 });
     const address = peers.address();
     const share = channel.share(address, { receivers: false });
-    const receiver = channel.receiver();
+    using receiver = channel.receiver();
     const receiving = receiveAll(receiver, "CHANNEL_CLOSED");
     const victim = peers.start(language, "victim-send", address, Math.floor(random() * 2 ** 30));
     await sleep(lifeOf(language, random));
@@ -400,7 +400,7 @@ const roundOf: Record<Side, (language: Language, random: () => number) => Promis
     });
     const address = peers.address();
     channel.share(address, { senders: false });
-    const sender = channel.sender();
+    using sender = channel.sender();
     let sent = 0;
     let isOver = false;
     const sending = (async () => {
@@ -411,7 +411,7 @@ const roundOf: Record<Side, (language: Language, random: () => number) => Promis
     await kill(victim);
     const [count = 0] = lastWords(victim);
     // The keeper notices the death at its own time: until then there is a receiver.
-    const receiver = await connectWhenFree(address);
+    using receiver = await connectWhenFree(address);
     const first = await within(receiver.receive(), "what is left", limitMs);
     const again = language === "c" ? 0 : 64;
     assert.ok(first <= count + 1 && first >= count - again, `${first} after ${count}`);

@@ -106,7 +106,7 @@ for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
         const channel = open(u32, { capacity: 8, shared: true, pollBudget: 0 }) as U32Channel;
         const address = freshName();
         const share = channel.share(address, { limit: 1, receivers: false });
-        const receiver = channel.receiver();
+        using receiver = channel.receiver();
         const received = collectRest(receiver);
         const outcome = await runVictim(operation, address, steps);
         // The only sender is gone, and nobody can come any more: the end.
@@ -143,13 +143,13 @@ for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
           }) as U32Channel;
           const address = freshName();
           const share = channel.share(address, { senders: false });
-          const sender = channel.sender();
+          using sender = channel.sender();
           for (const value of [0, 1]) assert.equal(sender.trySend(value), true);
           if (ends) sender.close();
           const outcome = await runVictim(operation, address, steps);
           await until(() => share.connections === 0, "the death is noticed", limitMs);
           // As many again as the ring holds twice: what the dead one held back would be missed.
-          const receiver = channel.receiver();
+          using receiver = channel.receiver();
           const receiving = collectRest(receiver);
           const total = ends ? 2 : 36;
           if (!ends) {

@@ -65,7 +65,7 @@ const shared = { shared: true } as const;
 
 test("what a sender in another process sends arrives in order, and its end is the channel's", async () => {
   using channel = mpsc(u32, { ...shared, capacity: 64 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const address = freshName();
   using share = channel.share(address, { receivers: false, limit: 1 });
   const child = start("send", address, 10_000);
@@ -78,7 +78,7 @@ test("what a sender in another process sends arrives in order, and its end is th
 
 test("a killed sender's messages are delivered, and its ring is another's", async () => {
   using channel = mpsc(u32, { ...shared, maxSenders: 1 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const address = freshName();
   using share = channel.share(address);
   for (let round = 0; round < 3; round++) {
@@ -102,8 +102,8 @@ test("when its maker dies a channel is closed with PEER_DIED, for senders at onc
   const address = freshName();
   const child = start("keep", address, 10);
   await child.said("shared");
-  const sender = await Sender.connect<number>(address);
-  const receiver = await Receiver.connect<number>(address);
+  using sender = await Sender.connect<number>(address);
+  using receiver = await Receiver.connect<number>(address);
   await sender.send(10);
   await kill(child);
   await until(() => sender.closed, "the death is noticed");
@@ -123,7 +123,7 @@ test("when the receiver dies a channel is closed with PEER_DIED", async () => {
   const address = freshName();
   using share = channel.share(address);
   const child = start("receiveAndStay", address, 3);
-  const sender = channel.sender();
+  using sender = channel.sender();
   for (let value = 0; value < 3; value++) await sender.send(value);
   await child.said("received");
   await kill(child);
@@ -137,7 +137,7 @@ test('with onReceiverDeath "wait" the next receiver gets what the dead one had n
   using channel = mpsc(u32, { ...shared, onReceiverDeath: "wait" });
   const address = freshName();
   using share = channel.share(address, { senders: false });
-  const sender = channel.sender();
+  using sender = channel.sender();
   const other = channel.sender();
   for (let value = 0; value < 100; value++) await sender.send(value);
   const child = start("receiveAndStay", address, 100);
@@ -161,7 +161,7 @@ test('with onReceiverDeath "wait" the next receiver gets what the dead one had n
 
 test("a sender in another process learns that the receiver has closed", async () => {
   using channel = mpsc(u32, { ...shared, capacity: 8 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const address = freshName();
   using _share = channel.share(address);
   const child = start("sendUntilClosed", address);
@@ -189,7 +189,7 @@ test("a receiver in another process gets everything, and then the end", async ()
 
 test("a child inherits one end of a pair of sockets", async () => {
   using channel = mpsc(u32, shared);
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const [ours, theirs] = socketPair();
   using share = channel.share({ fd: ours });
   const child = startChild("child_process.ts", ["send", "fd:3", "10"], {
@@ -219,7 +219,7 @@ interface Spawners {
 
 test("a child of Deno.Command inherits the descriptor itself, one of Bun.spawn what its stdio names", async () => {
   using channel = mpsc(u32, shared);
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const [ours, theirs] = socketPair();
   using share = channel.share({ fd: ours }, { receivers: false });
   const { Deno, Bun } = globalThis as Spawners;
@@ -275,11 +275,11 @@ test("what a killed receiver had claimed is another's", async () => {
   using channel = mpmc(u32, { ...shared, claim: 16 });
   const address = freshName();
   using share = channel.share(address, { senders: false });
-  const sender = channel.sender();
+  using sender = channel.sender();
   sender.sendBatch(Array.from({ length: 100 }, (_, value) => value));
   const child = start("claimAndStay", address);
   await child.said("claimed");
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   await kill(child);
   await until(() => share.connections === 0, "the death is noticed");
   assert.equal(channel.closed, false);
@@ -295,7 +295,7 @@ test("when the last of several receivers dies the channel is closed with PEER_DI
   using channel = spmc(u32, shared);
   const address = freshName();
   using _share = channel.share(address, { senders: false });
-  const sender = channel.sender();
+  using sender = channel.sender();
   const children = [start("receive", address), start("receive", address)];
   for (const child of children) await child.said("connected");
   await kill(children[0] as Child);
@@ -308,7 +308,7 @@ test("when the last of several receivers dies the channel is closed with PEER_DI
 
 test("64 connect at once, and close", async () => {
   using channel = mpsc(u32, { ...shared, maxSenders: 64 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const address = freshName();
   using share = channel.share(address);
   const senders = await Promise.all(
@@ -327,7 +327,7 @@ test("64 connect at once, and close", async () => {
 
 test("a Worker connects, and what it holds is given back when it is terminated", async () => {
   using channel = mpsc(u32, { ...shared, maxSenders: 1 });
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   const address = freshName();
   using share = channel.share(address);
   {
@@ -347,8 +347,8 @@ test("a channel that is disposed of ends for those who are connected, after what
   const channel = mpsc(u32, shared);
   const address = freshName();
   const share = channel.share(address);
-  const sender = channel.sender();
-  const receiver = await Receiver.connect(address, { layout: u32 });
+  using sender = channel.sender();
+  using receiver = await Receiver.connect(address, { layout: u32 });
   await sender.send(7);
   sender.close();
   channel[Symbol.dispose]();
@@ -364,9 +364,9 @@ test("a share's limit is of connections, and a closed share lets nobody in", asy
   using channel = mpmc(u32, shared);
   const address = freshName();
   const share = channel.share(address, { limit: 2 });
-  const sender = await Sender.connect(address, { layout: u32 });
+  using sender = await Sender.connect(address, { layout: u32 });
   assert.equal(share.closed, false);
-  const receiver = await Receiver.connect(address, { layout: u32 });
+  using receiver = await Receiver.connect(address, { layout: u32 });
   assert.equal(share.closed, true);
   await rejects(Sender.connect(address), { name: "ConnectError", code: "REFUSED" });
   await sender.send(1);
@@ -402,7 +402,7 @@ test("a layout travels with the connection, and one that was not expected is ref
     code: "LAYOUT",
   });
   await until(() => share.connections === 1, "the refused ones are gone");
-  const receiver = await Receiver.connect(address, { layout: point });
+  using receiver = await Receiver.connect(address, { layout: point });
   assert.deepEqual({ ...await receiver.receive() }, { x: 1, y: 2 });
   receiver.close();
 });
@@ -437,7 +437,7 @@ test(
 
     const keeper = start("keep", path);
     await keeper.said("shared");
-    const sender = await Sender.connect(path, { layout: u32 });
+    using sender = await Sender.connect(path, { layout: u32 });
     const stranger = start("keep", join(directory, "other.sock"));
     await stranger.said("shared");
     await kill(keeper);

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import test from "node:test";
 import {
   type Channel,
   type ChannelOptions,
@@ -35,13 +35,7 @@ type Create = <Value, Batch>(layout: Layout<Value, Batch>, options?: Options) =>
 const kinds: Record<string, Create> = { mpsc, spsc, spmc, mpmc };
 const asleep = { shared: true, pollBudget: 0 } as const;
 
-/** Bun runs all test files in one process: ringers that another file has left are not counted. */
-let ringersOfOthers = 0;
-const ringersAlive = () => native().symbols.millrace_ringers_alive() - ringersOfOthers;
-before(async () => {
-  await until(() => ringersAlive() <= 0, "no ringer is left", 2000).catch(() => {});
-  ringersOfOthers = ringersAlive();
-});
+const ringersAlive = () => native().symbols.millrace_ringers_alive();
 
 /** Waits until somebody has gone to sleep on the channel, `times` times in all. */
 async function untilAsleep<Value, Batch>(
@@ -68,8 +62,8 @@ for (const [kind, create] of Object.entries(kinds)) {
       using back = create(u32, asleep);
       await using echo = new TestWorker(worker);
       const echoed = echo.call("echo", there.receiverTicket(), back.senderTicket());
-      const sender = there.sender();
-      const receiver = back.receiver();
+      using sender = there.sender();
+      using receiver = back.receiver();
       for (const value of range(100)) {
         const reply = receiver.receive();
         await sender.send(value);
@@ -89,7 +83,7 @@ for (const [kind, create] of Object.entries(kinds)) {
     const values = range(50);
     const sent = worker.call("send", "send", values);
     await untilAsleep(channel, 1);
-    const receiver = channel.receiver();
+    using receiver = channel.receiver();
     const drained = channel.drained();
     const received: number[] = [];
     while (received.length < values.length) {
@@ -107,7 +101,7 @@ for (const [kind, create] of Object.entries(kinds)) {
     using there = create(u32, { ...asleep, capacity: 1, wait: "block" });
     await using worker = new TestWorker("node");
     const received = worker.call("receiveAll", there.receiverTicket(), "receiveSync");
-    const sender = there.sender();
+    using sender = there.sender();
     for (const value of range(50)) await within(sender.send(value), "room");
     sender.close();
     assert.deepEqual(await received, range(50));
@@ -135,7 +129,7 @@ for (const [kind, create] of Object.entries(kinds)) {
 test("a sender that sleeps for room is woken by the close of the last receiver", async () => {
   using channel = mpsc(u32, { ...asleep, capacity: 2 });
   await using worker = new TestWorker("web");
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   await worker.call("openSender", channel.senderTicket());
   const sent = rejects(worker.call("send", "send", range(5)), channelClosed);
   await untilAsleep(channel, 1);
@@ -147,48 +141,45 @@ test("a Worker that sleeps, and with it its ringer, is terminated; the others ar
   using channel = mpmc(u32, asleep);
   using sender = channel.sender();
   channel.receiverTicket(); // while it is outstanding, the last receiver may go
-  await until(() => ringersAlive() <= 0, "those of other tests have ended");
+  await until(() => ringersAlive() === 0, "those of other tests have ended");
   for (const kind of [...workerKinds, ...workerKinds]) {
     const doomed = new TestWorker(kind);
     doomed.call("receiveAll", channel.receiverTicket(), "receive").catch(() => {});
-    await until(() => ringersAlive() + ringersOfOthers >= 1, "it sleeps, watched by its ringer");
+    await until(() => ringersAlive() === 1, "it sleeps, watched by its ringer");
     await doomed[Symbol.asyncDispose]();
-    await until(() => ringersAlive() <= 0, "its ringer is gone");
-    const receiver = channel.receiver();
+    await until(() => ringersAlive() === 0, "its ringer is gone");
+    using receiver = channel.receiver();
     const value = receiver.receive();
-    await until(
-      () => ringersAlive() + ringersOfOthers >= 1,
-      "this thread sleeps, watched by its own",
-    );
+    await until(() => ringersAlive() === 1, "this thread sleeps, watched by its own");
     sender.trySend(7);
     assert.equal(await within(value, "a value"), 7);
     receiver.close();
-    await until(() => ringersAlive() <= 0, "which ends with the endpoint");
+    await until(() => ringersAlive() === 0, "which ends with the endpoint");
   }
 });
 
 test("the ringer that watches ends with the last endpoint, and nothing is left", async () => {
-  await until(() => ringersAlive() <= 0, "those of other tests have ended");
+  await until(() => ringersAlive() === 0, "those of other tests have ended");
   const before = await channelsSettled();
   for (let round = 0; round < 3; round++) {
     const channel = mpsc(u32, asleep);
-    const receiver = channel.receiver();
+    using receiver = channel.receiver();
     const value = receiver.receive();
-    const sender = channel.sender();
+    using sender = channel.sender();
     await untilAsleep(channel, 1);
-    assert.ok(ringersAlive() + ringersOfOthers >= 1);
+    assert.equal(ringersAlive(), 1);
     sender.trySend(round);
     assert.equal(await within(value, "a value"), round);
     for (const end of [sender, receiver]) end.close();
     channel[Symbol.dispose]();
-    await until(() => ringersAlive() <= 0, "the ringer ends");
+    await until(() => ringersAlive() === 0, "the ringer ends");
   }
   assert.equal(channelsAlive(), before);
 });
 
 test("eventFd() on shared memory: the descriptor is written by whoever is told of the arm", async () => {
   using channel = mpsc(u32, asleep);
-  const receiver = channel.receiver();
+  using receiver = channel.receiver();
   await using worker = new TestWorker("web");
   await worker.call("openSender", channel.senderTicket());
   const eventFd = receiver.eventFd();
@@ -214,8 +205,8 @@ const threadsEnded = () => until(() => threads.threads_running() === 0, "the thr
 test("a native thread wakes event loops that sleep, through the ringer alone", async () => {
   using there = mpsc(utf8, { ...asleep, capacity: 4096 });
   using back = mpsc(utf8, { ...asleep, capacity: 4096 });
-  const sender = there.sender();
-  const receiver = back.receiver();
+  using sender = there.sender();
+  using receiver = back.receiver();
   threads.start_echo(there.nativeReceiverTicket(), back.nativeSenderTicket());
   // Each in vain would take half a second: so many are a hang.
   const start = performance.now();
