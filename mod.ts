@@ -23,7 +23,8 @@ export {
   type SendersOptions,
 } from "./src/channel.ts";
 export type { Window, WritableBatch } from "./src/codec.ts";
-export type { ConnectOptions, ConnectPlace } from "./src/connect.ts";
+export type { ConnectOptions } from "./src/connect.ts";
+export type { ConnectPlace, PoolConnectOptions } from "./src/dial.ts";
 export { custom, type CustomCodec } from "./src/custom.ts";
 export {
   ChannelClosedError,
@@ -81,7 +82,7 @@ export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record
 export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
 export { type Room, type RoomSetter, Sender, type SendOptions } from "./src/sender.ts";
-export { Share, type ShareOptions, type SharePlace } from "./src/share.ts";
+export { type PoolShareOptions, Share, type ShareOptions, type SharePlace } from "./src/share.ts";
 export { closeFd, receiveFd, sendFd, socketPair } from "./src/sockets.ts";
 export { spmc } from "./src/spmc.ts";
 export { spsc } from "./src/spsc.ts";

@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 9;
+export const abiVersion = 10;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -285,6 +285,7 @@ export const symbols = {
     parameters: [
       "u32", // uint32_t slab_bytes
       "u32", // uint32_t count
+      "u32", // uint32_t is_shared
       "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
@@ -624,7 +625,7 @@ export const Bells = {
 } as const;
 
 /** Bits of `millrace_share_options.roles`. */
-export const ShareRoles = { senders: 1, receivers: 2 } as const;
+export const ShareRoles = { senders: 1, receivers: 2, pools: 4 } as const;
 
 /** `millrace_kind`. */
 export const Kind = { mpsc: 0, spsc: 1, spmc: 2, mpmc: 3 } as const;

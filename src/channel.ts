@@ -9,6 +9,7 @@ import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
 import { buildOn, Endpoint } from "./endpoint.ts";
 import { ChannelClosedError } from "./errors.ts";
+import type { SharedTerms } from "./connect.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
@@ -18,7 +19,7 @@ import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
 import { armBell, ringForNative } from "./ringer.ts";
 import { openSenderOn, type Sender } from "./sender.ts";
-import { openShare, type Share, type ShareOptions, type SharePlace } from "./share.ts";
+import { openShare, rolesOf, type Share, type ShareOptions, type SharePlace } from "./share.ts";
 import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
@@ -144,6 +145,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /** The bell ringer this channel is registered with; 0 for none. */
   #ringer = 0;
   #pool: PoolLink | undefined;
+  /** Whether that pool can be shared with other processes. */
+  #isPoolForProcesses = true;
   /** Whether it can be shared with other processes. */
   readonly #isForProcesses: boolean;
   /** Whether an endpoint or a ticket has been given out. */
@@ -245,7 +248,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     this.#isForProcesses = shared;
     if (onReceiverDeath === "wait") endpoint.symbols.millrace_channel_await_receivers(handle);
     const slabs = poolOfLayout(layout);
-    if (slabs !== undefined) this.#pool = buildOn(endpoint, () => attachPool(endpoint, slabs, 0));
+    if (slabs !== undefined) buildOn(endpoint, () => this.#attachPool(slabs, 0));
     this.#drainWaiter = new Waiter(
       endpoint.bells.words,
       Bells.drain,
@@ -315,7 +318,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    * @throws {ChannelClosedError} If the pool or the channel was closed (`"ENDPOINT_CLOSED"`).
    */
   withPool(pool: Pool, options: PoolUse = {}): this {
-    const endpoint = this.#checkOpen("use a pool");
+    this.#checkOpen("use a pool");
     if (!(pool instanceof Pool)) {
       throw new TypeError(`Cannot use a pool: expected a Pool, received ${describe(pool)}`);
     }
@@ -337,8 +340,13 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
         }`,
       );
     }
-    this.#pool = attachPool(endpoint, pool, threshold);
+    this.#attachPool(pool, threshold);
     return this;
+  }
+
+  #attachPool(pool: Pool, threshold: number): void {
+    this.#pool = attachPool(this.#endpoint, pool, threshold);
+    this.#isPoolForProcesses = pool.shared;
   }
 
   /**
@@ -491,8 +499,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    * @param place An address: a path, whose socket file only this user can use, or a name that begins
    *   with `@` and is in no directory. Or one end of a pair of sockets ({@linkcode socketPair}), which
    *   then belongs to the library.
-   * @throws {TypeError} If the channel was not made with `shared: true`, its messages go through a pool,
-   *   or an option has the wrong type.
+   * @throws {TypeError} If the channel, or the pool its messages go through, was not made with
+   *   `shared: true`, or an option has the wrong type.
    * @throws {RangeError} If an option is outside its range.
    * @throws {ConnectError} If the address is in use, its directory is not there, or it is not permitted.
    * @throws {ChannelClosedError} If the channel is closed.
@@ -502,16 +510,21 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     if (!this.#isForProcesses) {
       throw new TypeError("Cannot share a channel: it was not made with shared: true");
     }
-    if (this.#pool !== undefined) {
-      throw new TypeError("Cannot share a channel: its messages go through a pool");
+    if (!this.#isPoolForProcesses) {
+      throw new TypeError(
+        "Cannot share a channel: the pool its messages go through was not made with shared: true",
+      );
     }
+    const roles = rolesOf(options);
     this.#isShared = true;
-    return openShare(handle, bells, place, options, {
+    const terms: SharedTerms = {
       layout: this.#layout.spec,
       wait: this.#wait,
       pollBudget: this.#pollBudget,
       claim: this.#claim,
-    });
+      ...(this.#pool && { threshold: this.#pool.threshold }),
+    };
+    return openShare({ action: "share a channel", handle, bells, roles, terms }, place, options);
   }
 
   /**

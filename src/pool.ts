@@ -4,12 +4,15 @@
  * @module
  */
 
-import { Limits, Role, Status, StructBytes } from "../ffi/abi.ts";
+import { Limits, Role, ShareRoles, Status, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
+import { type ConnectPlace, dial, type PoolConnectOptions, readDescriptor } from "./dial.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
-import { ChannelClosedError, TicketError } from "./errors.ts";
+import { ChannelClosedError, ConnectError, TicketError } from "./errors.ts";
 import { describe, type Layout } from "./layout.ts";
 import { check, errorOf } from "./native.ts";
+import { armBell } from "./ringer.ts";
+import { openShare, type PoolShareOptions, type Share, type SharePlace } from "./share.ts";
 import { signalOf } from "./signal.ts";
 import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./slab.ts";
 import { newSlabLayout } from "./slab_layout.ts";
@@ -31,6 +34,11 @@ export interface PoolOptions {
   readonly wait?: WaitStrategy;
   /** How long `alloc()` polls before it sleeps; `"adaptive"` unless given. */
   readonly pollBudget?: PollBudget;
+  /**
+   * Whether other processes can use the pool: through channels that go through it, and by
+   * {@linkcode Pool.share}. It then lies in a sealed memfd. False unless given.
+   */
+  readonly shared?: boolean;
 }
 
 /** Where the slabs of a pool are; counted one after the other, not at one instant. */
@@ -59,6 +67,21 @@ export interface PoolTicket {
   readonly wait: WaitStrategy;
   /** The pool's polling budget for async waits. */
   readonly pollBudget: PollBudget;
+  /** Whether other processes can use the pool. */
+  readonly shared: boolean;
+}
+
+/** What whoever opens a pool is told of it. */
+type PoolTerms = Pick<PoolTicket, "wait" | "pollBudget" | "shared">;
+
+/** What native code that shares a pool does not say. */
+const termsDefault: PoolTerms = { wait: "phased", pollBudget: "adaptive", shared: true };
+
+function checkTerms({ wait, pollBudget, shared }: Partial<PoolTerms>): PoolTerms {
+  if (typeof shared !== "boolean") {
+    throw new TypeError(`expected whether the pool is shared, received ${describe(shared)}`);
+  }
+  return { wait: checkStrategy(wait), pollBudget: checkPollBudget(pollBudget), shared };
 }
 
 /** What a channel and its tickets carry of the pool their messages go through. */
@@ -67,6 +90,8 @@ export interface PoolLink {
   readonly bells: SharedArrayBuffer;
   /** Messages of more bytes go through the pool. */
   readonly threshold: number;
+  /** The channel is another process's, which says that it has a pool. */
+  readonly isConnected?: boolean;
 }
 
 /** A pool is told from a channel by its geometry; its bells are those of one sender. */
@@ -86,8 +111,9 @@ export function poolOfLayout(layout: object): Pool | undefined {
   return poolsOfLayouts.get(layout);
 }
 
-/** The library's own way to a pool's endpoint. */
+/** The library's own ways to a pool's endpoint, and to whether this process made it. */
 export const portOfPool = Symbol("portOfPool");
+export const checkOwnPool = Symbol("checkOwnPool");
 
 /**
  * A pool of slabs, as one thread holds it. It belongs to the thread that opened it: to allocate in a
@@ -105,9 +131,19 @@ export class Pool implements Disposable {
   readonly #waiter: Waiter;
   readonly #pending: PendingAlloc[] = [];
   #layout: Layout<Slab> | undefined;
+  /** Whether another process made it. */
+  readonly #isConnected: boolean;
+  /** Whether other processes can use it. */
+  readonly shared: boolean;
 
-  /** Made by the library: see {@linkcode pool} and {@linkcode Pool.open}. */
-  private constructor(endpoint: Endpoint, wait: WaitStrategy, pollBudget: PollBudget) {
+  /** Made by the library: see {@linkcode pool}, {@linkcode Pool.open} and {@linkcode Pool.connect}. */
+  private constructor(
+    endpoint: Endpoint,
+    { wait, pollBudget, shared }: PoolTerms,
+    isConnected: boolean,
+  ) {
+    this.shared = shared;
+    this.#isConnected = isConnected;
     this.#port = new SlabPort(endpoint);
     this.#wait = wait;
     this.#pollBudget = pollBudget;
@@ -116,7 +152,7 @@ export class Pool implements Disposable {
       Bells.ofReceiver(0),
       {
         attempt: () => this.#servePending(),
-        arm: () => endpoint.symbols.millrace_pool_arm(endpoint.handle) === 1,
+        arm: () => armBell(endpoint, () => endpoint.symbols.millrace_pool_arm(endpoint.handle)),
         // The arm is shared by all who wait: a wake-up in vain is its whole cost.
         disarm: () => {},
         orphans: () => endpoint.orphans(),
@@ -126,8 +162,8 @@ export class Pool implements Disposable {
   }
 
   /** @ignore Made by the library. */
-  static [made](endpoint: Endpoint, wait: WaitStrategy, pollBudget: PollBudget): Pool {
-    return new Pool(endpoint, wait, pollBudget);
+  static [made](endpoint: Endpoint, terms: PoolTerms): Pool {
+    return new Pool(endpoint, terms, false);
   }
 
   /** @ignore The library's own. */
@@ -144,7 +180,7 @@ export class Pool implements Disposable {
    *   gone.
    */
   static open(ticket: PoolTicket): Pool {
-    const { millrace, right, bells, wait, pollBudget } = (ticket ?? {}) as Partial<PoolTicket>;
+    const { millrace, right, bells, ...said } = (ticket ?? {}) as Partial<PoolTicket>;
     if (millrace !== "pool") {
       throw new TypeError(
         `Cannot open a pool: expected a pool's ticket, received ${describe(ticket)}`,
@@ -158,9 +194,9 @@ export class Pool implements Disposable {
         "Cannot open a pool: this ticket was not issued by Millrace",
       );
     }
-    let checked: [WaitStrategy, PollBudget];
+    let terms: PoolTerms;
     try {
-      checked = [checkStrategy(wait), checkPollBudget(pollBudget)];
+      terms = checkTerms(said);
     } catch (cause) {
       throw new TicketError("TICKET_FORGED", "Cannot open a pool: the ticket was altered", {
         cause,
@@ -171,7 +207,93 @@ export class Pool implements Disposable {
       bells,
       (symbols, info) => symbols.millrace_pool_open(right, info),
     );
-    return new Pool(endpoint, ...checked);
+    return new Pool(endpoint, terms, false);
+  }
+
+  /**
+   * Lets other processes use the pool on its own: they open it with {@linkcode Pool.connect}, to send
+   * slabs. Whoever only receives them needs no more than the channel. It ends with this pool's close.
+   *
+   * This process is the pool's keeper: when it ends, nobody gets a slab any more.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, Pool, pool, Sender } from "millrace";
+   *
+   * using frames = pool({ slab: 1 << 16, count: 4, shared: true });
+   * using channel = mpsc(frames.layout(), { shared: true });
+   * using frameShare = frames.share("@an-example-of-frames");
+   * using share = channel.share("@an-example-of-frame-handles", { receivers: false });
+   *
+   * // Another process:
+   * using theirs = await Pool.connect("@an-example-of-frames");
+   * using sender = await Sender.connect("@an-example-of-frame-handles", { layout: theirs.layout() });
+   * const frame = await theirs.alloc(3);
+   * frame.bytes.set([1, 2, 3]);
+   * await sender.send(frame);
+   *
+   * using received = await channel.receiver().receive();
+   * assert.deepEqual([...received.bytes], [1, 2, 3]);
+   * assert(frameShare.connections === 1 && share.connections === 1);
+   * ```
+   *
+   * @param place As {@linkcode Channel.share}.
+   * @throws {TypeError} If the pool was not made with `shared: true`, or by another process, or an option
+   *   has the wrong type.
+   * @throws {RangeError} If an option is outside its range.
+   * @throws {ConnectError} If the address is in use, its directory is not there, or it is not permitted.
+   * @throws {ChannelClosedError} If this pool was closed (`"ENDPOINT_CLOSED"`).
+   */
+  share(place: SharePlace, options: PoolShareOptions = {}): Share {
+    const action = "share a pool";
+    this.#checkOpen(action);
+    if (!this.shared) throw new TypeError(`Cannot ${action}: it was not made with shared: true`);
+    this[checkOwnPool](action);
+    const { endpoint } = this.#port;
+    return openShare(
+      {
+        action,
+        handle: endpoint.handle,
+        bells: endpoint.bells,
+        roles: ShareRoles.pools,
+        terms: this.#terms,
+      },
+      place,
+      options,
+    );
+  }
+
+  /**
+   * Opens a pool that another process shares, by {@linkcode Pool.share}. A Worker that needs it connects
+   * for itself. When the process that made the pool dies, nothing can be allocated any more
+   * (`"PEER_DIED"`); slabs this thread owns stay readable.
+   *
+   * @param place The address it is shared at, or one end of a pair of sockets.
+   * @throws {ConnectError} As {@linkcode Sender.connect}.
+   */
+  static async connect(place: ConnectPlace, options: PoolConnectOptions = {}): Promise<Pool> {
+    return await dial("pool", place, options, (dialed) => {
+      const terms = readDescriptor(dialed, (said) => checkTerms(said as Partial<PoolTerms>));
+      const endpoint = openPool(
+        dialed.action,
+        bellSenders,
+        (symbols, info) => symbols.millrace_connect_finish(dialed.handle, info),
+      );
+      return new Pool(endpoint, { ...(terms ?? termsDefault), shared: true }, true);
+    });
+  }
+
+  get #terms(): PoolTerms {
+    return { wait: this.#wait, pollBudget: this.#pollBudget, shared: this.shared };
+  }
+
+  /** @ignore The library's own. Throws if another process made it. */
+  [checkOwnPool](action: string): void {
+    if (!this.#isConnected) return;
+    throw new TypeError(
+      `Cannot ${action}: another process made this pool; connect to it where it is needed`,
+    );
   }
 
   /** Bytes of a slab. */
@@ -211,6 +333,7 @@ export class Pool implements Disposable {
    */
   ticket(): PoolTicket {
     this.#checkOpen("issue a ticket for a pool");
+    this[checkOwnPool]("issue a ticket for a pool");
     const { endpoint } = this.#port;
     const right = new BigUint64Array(StructBytes.ticket / 8);
     check(
@@ -221,8 +344,7 @@ export class Pool implements Disposable {
       millrace: "pool",
       right,
       bells: endpoint.bells.words.buffer,
-      wait: this.#wait,
-      pollBudget: this.#pollBudget,
+      ...this.#terms,
     };
   }
 
@@ -260,7 +382,8 @@ export class Pool implements Disposable {
    * @param bytes How long the message is; the whole slab unless given.
    * @returns The slab, or undefined when none is free.
    * @throws {RangeError} If a slab has not so many bytes.
-   * @throws {ChannelClosedError} If this pool was closed (`"ENDPOINT_CLOSED"`).
+   * @throws {ChannelClosedError} If this pool was closed (`"ENDPOINT_CLOSED"`), or the process that made
+   *   it is gone (`"PEER_DIED"`).
    */
   tryAlloc(bytes: number = this.slabBytes): Slab | undefined {
     this.#checkOpen("allocate a slab");
@@ -274,6 +397,12 @@ export class Pool implements Disposable {
     const port = this.#port;
     const index = port.alloc();
     if (index === Status.poolEmpty) return undefined;
+    if (index === Status.channelClosed) {
+      throw new ChannelClosedError(
+        "PEER_DIED",
+        "Cannot allocate a slab: the process that made the pool is gone",
+      );
+    }
     if (index < 0) throw errorOf(index, "allocate a slab");
     return Slab[makeSlab](port, index, port.generation, bytes);
   }
@@ -283,7 +412,8 @@ export class Pool implements Disposable {
    *
    * @param bytes How long the message is; the whole slab unless given.
    * @throws {RangeError} If a slab has not so many bytes.
-   * @throws {ChannelClosedError} If this pool is or becomes closed (`"ENDPOINT_CLOSED"`).
+   * @throws {ChannelClosedError} If this pool is or becomes closed (`"ENDPOINT_CLOSED"`), or the process
+   *   that made it is or goes away (`"PEER_DIED"`).
    */
   alloc(
     bytes: number = this.slabBytes,
@@ -445,6 +575,12 @@ export function openAttachedPort(endpoint: Endpoint, link: PoolLink): SlabPort {
     openPool("open the pool of a channel", link.bells, (symbols, info) => {
       const answer = symbols.millrace_pool_open_attached(endpoint.handle, info);
       if (answer !== Status.invalidArgument) return answer;
+      if (link.isConnected) {
+        throw new ConnectError(
+          "NOT_UNDERSTOOD",
+          "Cannot open the pool of a channel: the other side has sent none",
+        );
+      }
       throw new TicketError(
         "TICKET_FORGED",
         "Cannot open the pool of a channel: the ticket was altered",
@@ -459,9 +595,15 @@ export function isPoolLink(link: unknown): link is PoolLink {
   return Bells.fits(bells, bellSenders) && typeof threshold === "number" && threshold >= 0;
 }
 
+/** The pool of a channel that another process shares: nobody else here has its bells. */
+export function connectedPool(threshold: number): PoolLink {
+  return { bells: new Bells(bellSenders).words.buffer, threshold, isConnected: true };
+}
+
 /** Has the messages of a channel go through a pool; returns what its endpoints and tickets carry. */
 export function attachPool(channel: Endpoint, pool: Pool, threshold: number): PoolLink {
   const { endpoint } = pool[portOfPool];
+  pool[checkOwnPool]("let a channel use a pool");
   check(
     channel.symbols.millrace_channel_attach_pool(channel.handle, endpoint.handle),
     "let a channel use a pool",
@@ -500,17 +642,22 @@ export function pool(options: PoolOptions): Pool {
       `Cannot create a pool: options must be an object, received ${describe(options)}`,
     );
   }
-  const { slab, count, wait = "phased", pollBudget = "adaptive" } = options;
+  const { slab, count, wait = "phased", pollBudget = "adaptive", shared = false } = options;
   checkSize("slab", slab, Limits.slabBytes);
   checkSize("count", count, Limits.slabs);
   checkStrategy(wait);
   checkPollBudget(pollBudget);
+  if (typeof shared !== "boolean") {
+    throw new TypeError(
+      `Cannot create a pool: shared must be a boolean, received ${describe(shared)}`,
+    );
+  }
   const endpoint = openPool(
     `create a pool of ${count} slabs of ${slab} bytes`,
     bellSenders,
-    (symbols, info) => symbols.millrace_pool_create(slab, count, info),
+    (symbols, info) => symbols.millrace_pool_create(slab, count, shared ? 1 : 0, info),
   );
-  return Pool[made](endpoint, wait, pollBudget);
+  return Pool[made](endpoint, { wait, pollBudget, shared });
 }
 
 function checkSize(name: string, value: unknown, most: number): void {

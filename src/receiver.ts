@@ -12,7 +12,8 @@ import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { type EventFd, makeEventFd } from "./event_fd.ts";
 import { check } from "./native.ts";
-import { connect, type ConnectOptions, type ConnectPlace } from "./connect.ts";
+import { connect, type ConnectOptions } from "./connect.ts";
+import type { ConnectPlace } from "./dial.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
@@ -232,9 +233,9 @@ export class Receiver<Value, Batch = Value[]>
     place: ConnectPlace,
     options: ConnectOptions<Value, Batch> = {},
   ): Promise<Receiver<Value, Batch>> {
-    const { endpoint, layout, terms } = await connect("receiver", place, options);
+    const { endpoint, layout, terms, pool } = await connect("receiver", place, options);
     const { wait, pollBudget, claim } = terms;
-    return Receiver[makeReceiver](endpoint, layout, wait, pollBudget, claim, undefined);
+    return Receiver[makeReceiver](endpoint, layout, wait, pollBudget, claim, pool);
   }
 
   /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */

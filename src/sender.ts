@@ -9,7 +9,8 @@ import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, type MillraceError, TicketError, TimeoutError } from "./errors.ts";
-import { connect, type ConnectOptions, type ConnectPlace } from "./connect.ts";
+import { connect, type ConnectOptions } from "./connect.ts";
+import type { ConnectPlace } from "./dial.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { peerDied } from "./reason.ts";
 import {
@@ -191,8 +192,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     place: ConnectPlace,
     options: ConnectOptions<Value, Batch> = {},
   ): Promise<Sender<Value, Batch>> {
-    const { endpoint, layout, terms } = await connect("sender", place, options);
-    return Sender[makeSender](endpoint, layout, terms.wait, terms.pollBudget, undefined);
+    const { endpoint, layout, terms, pool } = await connect("sender", place, options);
+    return Sender[makeSender](endpoint, layout, terms.wait, terms.pollBudget, pool);
   }
 
   /** The most values (bytes, for layouts of variable length) this sender's ring holds. */

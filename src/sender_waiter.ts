@@ -64,7 +64,7 @@ export class SenderWaiter {
         this.#target.attempt() || this.#turnTo(this.#target.slabsNeeded() === undefined),
       // A channel that closes after this look rings the pool's bell, too.
       arm: () =>
-        symbols.millrace_pool_arm(pool.handle) === 1 &&
+        armBell(pool, () => symbols.millrace_pool_arm(pool.handle)) &&
         symbols.millrace_endpoint_close_state(handle) === 0,
       // The arm is shared by all who wait for a slab.
       disarm: () => {},

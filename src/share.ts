@@ -4,22 +4,18 @@
  * @module
  */
 
-import { Limits, ShareRoles, StructBytes } from "../ffi/abi.ts";
+import { ShareRoles, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
+import { checkOptions, encodeDescriptor } from "./dial.ts";
 import { describe } from "./layout.ts";
 import { native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
-import type { Terms } from "./ticket.ts";
 
-/** Where a channel is shared: an address, or one end of a connected pair of sockets. */
+/** Where something is shared: an address, or one end of a connected pair of sockets. */
 export type SharePlace = string | { readonly fd: number };
 
-/** Options of {@linkcode Channel.share}. */
-export interface ShareOptions {
-  /** Whether senders may connect; true unless given. */
-  readonly senders?: boolean;
-  /** Whether receivers may connect; true unless given. */
-  readonly receivers?: boolean;
+/** Options of {@linkcode Pool.share}, and of everything that is shared. */
+export interface PoolShareOptions {
   /**
    * Users, by number, whose processes may connect beside this process's own user; 32 at most. The
    * socket's file is then open to everyone, and who connects is told by the kernel.
@@ -29,8 +25,17 @@ export interface ShareOptions {
   readonly limit?: number;
 }
 
+/** Options of {@linkcode Channel.share}. */
+export interface ShareOptions extends PoolShareOptions {
+  /** Whether senders may connect; true unless given. */
+  readonly senders?: boolean;
+  /** Whether receivers may connect; true unless given. */
+  readonly receivers?: boolean;
+}
+
 /**
- * A channel's door for other processes. {@linkcode Channel.share} makes it.
+ * A door for other processes, to a channel or a pool. {@linkcode Channel.share} and
+ * {@linkcode Pool.share} make it.
  *
  * @example
  * ```ts
@@ -50,7 +55,7 @@ export class Share implements Disposable {
   #handle: number;
   readonly #bells: Bells;
 
-  /** Made by the library: see {@linkcode Channel.share}. */
+  /** Made by the library: see {@linkcode Channel.share} and {@linkcode Pool.share}. */
   constructor(handle: number, bells: Bells) {
     this.#handle = handle;
     this.#bells = bells;
@@ -61,7 +66,7 @@ export class Share implements Disposable {
     return this.#handle === 0 || native().symbols.millrace_share_is_open(this.#handle) !== 1;
   }
 
-  /** Senders and receivers that connected here and are open; 0 once this share is closed. */
+  /** Endpoints that connected here and are open; 0 once this share is closed. */
   get connections(): number {
     if (this.#handle === 0) return 0;
     return Math.max(0, native().symbols.millrace_share_connections(this.#handle));
@@ -83,22 +88,10 @@ export class Share implements Disposable {
   }
 }
 
-/** Shares the channel of a handle. */
-export function openShare(
-  channel: number,
-  bells: Bells,
-  place: SharePlace,
-  options: ShareOptions,
-  terms: Terms,
-): Share {
+/** Checks what a channel's share offers. */
+export function rolesOf(options: ShareOptions): number {
   const action = "share a channel";
-  const { address, addressBytes, fd } = checkPlace(action, place);
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(
-      `Cannot ${action}: options must be an object, received ${describe(options)}`,
-    );
-  }
-  const { senders = true, receivers = true, users = [], limit } = options;
+  const { senders = true, receivers = true } = checkOptions(action, options);
   for (const [name, value] of Object.entries({ senders, receivers })) {
     if (typeof value === "boolean") continue;
     throw new TypeError(`Cannot ${action}: ${name} must be a boolean, received ${describe(value)}`);
@@ -106,20 +99,40 @@ export function openShare(
   if (!senders && !receivers) {
     throw new TypeError(`Cannot ${action}: it must let senders or receivers in`);
   }
+  return (senders ? ShareRoles.senders : 0) | (receivers ? ShareRoles.receivers : 0);
+}
+
+/** What is to be shared. */
+export interface Shared {
+  /** What is being done, for errors. */
+  readonly action: string;
+  readonly handle: number;
+  readonly bells: Bells;
+  /** Bits of `ShareRoles`. */
+  readonly roles: number;
+  /** What every process that connects is told. */
+  readonly terms: { readonly pollBudget: unknown };
+}
+
+/** Shares what a handle stands for. */
+export function openShare(shared: Shared, place: SharePlace, options: PoolShareOptions): Share {
+  const { action, bells } = shared;
+  const { address, addressBytes, fd } = checkPlace(action, place);
+  const { users = [], limit } = checkOptions(action, options);
   if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1 && limit < 2 ** 32)) {
     throw new RangeError(
       `Cannot ${action}: limit must be an integer of at least 1, received ${describe(limit)}`,
     );
   }
   const words = new Uint32Array(StructBytes.shareOptions / 4);
-  words[0] = (senders ? ShareRoles.senders : 0) | (receivers ? ShareRoles.receivers : 0);
+  words[0] = shared.roles;
   words[1] = limit ?? 0;
   words[2] = fd;
   putUsers(action, users, words, 3);
-  const descriptor = encodeTerms(action, terms);
+  const descriptor = encodeDescriptor(action, shared.terms);
   const handle = checkAnswer(
     native().symbols.millrace_share(
-      channel,
+      shared.handle,
       words,
       address,
       addressBytes,
@@ -129,17 +142,4 @@ export function openShare(
     `${action} at ${typeof place === "string" ? describe(place) : `the descriptor ${fd}`}`,
   );
   return new Share(handle, bells);
-}
-
-/** What every process that connects is told. */
-function encodeTerms(action: string, terms: Terms): Uint8Array {
-  const { pollBudget } = terms;
-  // JSON has no infinity.
-  const budget = pollBudget === Infinity ? Number.MAX_VALUE : pollBudget;
-  const encoded = new TextEncoder().encode(JSON.stringify({ ...terms, pollBudget: budget }));
-  if (encoded.length <= Limits.descriptorBytes) return encoded;
-  throw new RangeError(
-    `Cannot ${action}: the description of its layout takes ${encoded.length} bytes, ` +
-      `${Limits.descriptorBytes} are the most`,
-  );
 }

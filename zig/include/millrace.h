@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 9
+#define MILLRACE_ABI_VERSION 10
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -425,10 +425,11 @@ int32_t millrace_ring(uint32_t endpoint, int32_t answer);
  * address is a path, or a name that begins with '@' and is in no directory; 107 bytes at most. */
 #define MILLRACE_SHARE_SENDERS 1
 #define MILLRACE_SHARE_RECEIVERS 2
+#define MILLRACE_SHARE_POOLS 4
 #define MILLRACE_USERS_MAX 32
 
 typedef struct millrace_share_options {
-    uint32_t roles;       /* MILLRACE_SHARE_SENDERS, MILLRACE_SHARE_RECEIVERS or both */
+    uint32_t roles;       /* MILLRACE_SHARE_SENDERS, MILLRACE_SHARE_RECEIVERS or both; of a pool: _POOLS */
     uint32_t limit;       /* connections until it closes by itself; 0: as many as come */
     int32_t socket;       /* without an address: one end of millrace_socket_pair, which is then the library's */
     uint32_t users_count;
@@ -436,7 +437,7 @@ typedef struct millrace_share_options {
 } millrace_share_options;
 
 typedef struct millrace_connect_options {
-    uint32_t role;        /* MILLRACE_SENDER or MILLRACE_RECEIVER */
+    uint32_t role;        /* MILLRACE_SENDER, MILLRACE_RECEIVER or MILLRACE_POOL */
     int32_t socket;       /* without an address: the other end, which is then the library's */
     uint32_t users_count;
     uint32_t users[MILLRACE_USERS_MAX]; /* who may be the keeper beside this process's own user and root */
@@ -508,18 +509,23 @@ int32_t millrace_ringer_close(uint32_t ringer, uint32_t only_if_idle);
  * it owns, and so does the death of its thread. millrace_endpoint_info tells slab_bytes as
  * slot_bytes and the count of slabs as capacity. */
 
-/* Creates a pool, and opens this thread's endpoint of it; answers its handle. */
-int32_t millrace_pool_create(uint32_t slab_bytes, uint32_t count, millrace_endpoint_info *info);
+/* Creates a pool, and opens this thread's endpoint of it; answers its handle. is_shared 1: over a memfd,
+ * for other processes, which open it by millrace_connect as MILLRACE_POOL where millrace_share lets pools
+ * in, or as the pool of a channel by millrace_pool_open_attached. */
+int32_t millrace_pool_create(uint32_t slab_bytes, uint32_t count, uint32_t is_shared,
+                             millrace_endpoint_info *info);
 /* Opens this thread's endpoint of a pool, by a ticket for MILLRACE_POOL. */
 int32_t millrace_pool_open(const millrace_ticket *ticket, millrace_endpoint_info *info);
-/* Opens this thread's endpoint of the pool that the endpoint's channel has. */
+/* Opens this thread's endpoint of the pool that the endpoint's channel has; of a channel of another
+ * process, once. */
 int32_t millrace_pool_open_attached(uint32_t endpoint, millrace_endpoint_info *info);
 /* Lets slabs of a pool travel in a channel, once in its life, before it is used. */
 int32_t millrace_channel_attach_pool(uint32_t channel, uint32_t pool);
 /* Which pool of this process the endpoint is of. */
 int32_t millrace_pool_id(uint32_t pool, uint64_t *id);
 int32_t millrace_pool_slab(uint32_t pool, uint32_t index, millrace_slab_place *place);
-/* A free slab's index, its generation as the second word of the mailbox; MILLRACE_POOL_EMPTY. */
+/* A free slab's index, its generation as the second word of the mailbox; MILLRACE_POOL_EMPTY, and
+ * MILLRACE_CHANNEL_CLOSED when the process that made the pool is gone. */
 int32_t millrace_pool_alloc(uint32_t pool);
 /* Gives back a slab the endpoint owns; answers the bells of the pool to ring. */
 int32_t millrace_pool_free(uint32_t pool, uint32_t index, uint32_t generation);
@@ -534,7 +540,8 @@ int32_t millrace_pool_claim(uint32_t pool, uint32_t index, uint32_t generation);
 int32_t millrace_pool_drop(uint32_t pool, uint32_t index, uint32_t generation);
 /* 1: a slab is free, or a channel of the pool may have closed: look. 0: the time is up. */
 int32_t millrace_pool_wait(uint32_t pool, uint32_t strategy, uint32_t timeout_us);
-/* 1: the pool's bell is armed. 0: a slab is free. */
+/* 1: the pool's bell is armed. 0: a slab is free. 2: the pool is shared, and no ringer watches yet: see
+ * millrace_ringer_watch. */
 int32_t millrace_pool_arm(uint32_t pool);
 int32_t millrace_pool_statistics(uint32_t pool, millrace_pool_counts *counts);
 

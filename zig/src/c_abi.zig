@@ -27,7 +27,7 @@ const share = @import("share.zig");
 const sockets = @import("os/sockets.zig");
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 9;
+pub const abi_version = 10;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -644,7 +644,7 @@ export fn millrace_thread_node() i32 {
 // ---- other processes ----
 
 pub const ShareOptions = extern struct {
-    /// Bit 0: senders may connect; bit 1: receivers.
+    /// Bit 0: senders may connect; bit 1: receivers. Of a pool: bit 2.
     roles: u32,
     /// Connections until it closes by itself; 0: as many as come.
     limit: u32,
@@ -665,7 +665,7 @@ export fn millrace_share(
     descriptor_bytes: u32,
 ) i32 {
     const roles: share.Roles = @bitCast(options.roles);
-    if (options.roles == 0 or options.roles > 3 or options.users_count > share.users_max or
+    if (options.roles == 0 or options.roles > 7 or options.users_count > share.users_max or
         descriptor_bytes > protocol.descriptor_bytes_max) return Status.invalid_argument.number();
     const described: share.Options = .{
         .roles = roles,
@@ -697,7 +697,7 @@ export fn millrace_channel_await_receivers(channel: u32) i32 {
 }
 
 pub const ConnectOptions = extern struct {
-    /// A Role: sender or receiver.
+    /// A Role.
     role: u32,
     /// Without an address: a socket whose other end is shared over.
     socket: i32,
@@ -709,7 +709,7 @@ pub const ConnectOptions = extern struct {
 /// Begins to connect; a handle for the calls below, and for millrace_endpoint_close, which gives up.
 export fn millrace_connect_begin(options: *const ConnectOptions, address: ?[*]const u8, address_bytes: u32) i32 {
     const role = Role.fromInt(options.role) orelse return Status.invalid_argument.number();
-    if (role == .pool or options.users_count > share.users_max) return Status.invalid_argument.number();
+    if (options.users_count > share.users_max) return Status.invalid_argument.number();
     const place: link.Place = if (address_bytes == 0) .{ .socket = options.socket } else .{
         .address = sockets.Address.init(if (address) |bytes| bytes[0..address_bytes] else "") catch |err|
             return Status.of(err),
@@ -733,7 +733,8 @@ export fn millrace_connect_descriptor(connection: u32, buffer: [*]u8, buffer_byt
 
 /// Opens the endpoint; its handle.
 export fn millrace_connect_finish(connection: u32, info: *EndpointInfo) i32 {
-    return describe(endpoint.finishLink(connection) catch |err| return Status.of(err), info);
+    const slot = endpoint.finishLink(connection) catch |err| return Status.of(err);
+    return if (slot.body == .pool) describePool(slot, info) else describe(slot, info);
 }
 
 /// All of it, and waits for the answer; the endpoint's handle.
@@ -817,9 +818,9 @@ export fn millrace_ringer_close(ringer_id: u32, only_if_idle: u32) i32 {
 
 pub const SlabPlace = extern struct { address: u64, bytes: u64 };
 
-/// Creates a pool and opens this thread's endpoint of it.
-export fn millrace_pool_create(slab_bytes: u32, count: u32, info: *EndpointInfo) i32 {
-    return describePool(endpoint.createPool(slab_bytes, count) catch |err| return Status.of(err), info);
+/// Creates a pool and opens this thread's endpoint of it. `is_shared`: over a memfd.
+export fn millrace_pool_create(slab_bytes: u32, count: u32, is_shared: u32, info: *EndpointInfo) i32 {
+    return describePool(endpoint.createPool(slab_bytes, count, is_shared != 0) catch |err| return Status.of(err), info);
 }
 
 /// Opens this thread's endpoint of the pool that an endpoint's channel has.
@@ -849,7 +850,7 @@ export fn millrace_channel_attach_pool(channel: u32, handle: u32) i32 {
 /// Which pool of this process the endpoint is of.
 export fn millrace_pool_id(handle: u32, id: *u64) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    id.* = slot.channel.id;
+    id.* = endpoint.poolNumber(slot.channel);
     return 0;
 }
 
@@ -865,7 +866,8 @@ export fn millrace_pool_slab(handle: u32, index: u32, place: *SlabPlace) i32 {
 /// A free slab's index; its generation is in the mailbox. `pool_empty` when there is none.
 export fn millrace_pool_alloc(handle: u32) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    const slab = slot.channel.slabs.?.alloc(handle) orelse return Status.pool_empty.number();
+    if (slot.channel.is_abandoned.load(.monotonic)) return Status.channel_closed.number();
+    const slab = slot.channel.slabs.?.alloc(slot.slab_owner) orelse return Status.pool_empty.number();
     slot.mailbox.position = slab.generation;
     return @intCast(slab.index);
 }
@@ -873,7 +875,7 @@ export fn millrace_pool_alloc(handle: u32) i32 {
 /// The bells of the pool to ring.
 export fn millrace_pool_free(handle: u32, index: u32, generation: u32) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    const wake = slot.channel.slabs.?.free(.{ .index = index, .generation = generation }, handle) catch |err|
+    const wake = slot.channel.slabs.?.free(.{ .index = index, .generation = generation }, slot.slab_owner) catch |err|
         return Status.of(err);
     return bellsNumber(.of(wake, "receiver"));
 }
@@ -881,7 +883,7 @@ export fn millrace_pool_free(handle: u32, index: u32, generation: u32) i32 {
 /// Takes a slab out of use: a view of it is out of reach.
 export fn millrace_pool_retire(handle: u32, index: u32, generation: u32) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    slot.channel.slabs.?.retire(.{ .index = index, .generation = generation }, handle) catch |err|
+    slot.channel.slabs.?.retire(.{ .index = index, .generation = generation }, slot.slab_owner) catch |err|
         return Status.of(err);
     return 0;
 }
@@ -891,13 +893,13 @@ export fn millrace_pool_stage(handle: u32, index: u32, generation: u32, sender: 
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
     const sender_slot = endpoint.findSender(sender) catch |err| return Status.of(err);
     const channel = sender_slot.channel;
-    if (channel.pool != slot.channel) return Status.slab_foreign.number();
+    if (!endpoint.isSamePool(channel.pool, slot.channel)) return Status.slab_foreign.number();
     const place: pool.Place = .{
-        .channel = channel.id,
+        .channel = channel.place_id,
         .ring = sender_slot.body.sender.producer.ring,
         .sequence = sender_slot.body.sender.producer.sequenceAt(position),
     };
-    slot.channel.slabs.?.stage(.{ .index = index, .generation = generation }, handle, place) catch |err|
+    slot.channel.slabs.?.stage(.{ .index = index, .generation = generation }, slot.slab_owner, place) catch |err|
         return Status.of(err);
     return 0;
 }
@@ -905,7 +907,7 @@ export fn millrace_pool_stage(handle: u32, index: u32, generation: u32, sender: 
 /// Takes a slab that is in flight.
 export fn millrace_pool_claim(handle: u32, index: u32, generation: u32) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    slot.channel.slabs.?.claim(.{ .index = index, .generation = generation }, handle) catch |err|
+    slot.channel.slabs.?.claim(.{ .index = index, .generation = generation }, slot.slab_owner) catch |err|
         return Status.of(err);
     return 0;
 }
@@ -925,10 +927,10 @@ export fn millrace_pool_wait(handle: u32, strategy: u32, timeout_us: u32) i32 {
     return @intFromBool(slot.channel.slabs.?.wait(how, nanoseconds(timeout_us)));
 }
 
-/// 1: armed, sleep on the pool's bell. 0: a slab is free.
+/// 1: armed, sleep on the pool's bell. 0: a slab is free. 2: unwatched, see millrace_ringer_watch.
 export fn millrace_pool_arm(handle: u32) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    return @intFromBool(slot.channel.slabs.?.arm());
+    return armedNumber(endpoint.armBell(slot, 0));
 }
 
 export fn millrace_pool_statistics(handle: u32, statistics: *pool.Statistics) i32 {

@@ -69,6 +69,18 @@ pub const Channel = struct {
     pool_endpoints: u32 = 0,
     /// The pool its large messages go through; it holds a reference to it.
     pool: ?*Channel = null,
+    /// By which number slabs in flight in its rings say so: in all processes the keeper's.
+    place_id: u64 = 0,
+
+    // Of a pool in shared memory:
+    /// The numbers by which endpoints in other processes own slabs; the keeper gives them out.
+    owners: ?proxy.Owners = null,
+    /// By which number this process's endpoint owns slabs, if another process is the keeper.
+    owner: u32 = 0,
+    /// That endpoint is open, or was.
+    is_owner_used: bool = false,
+    /// The keeper is gone: nobody returns what the dead owned. Written by the attendant.
+    is_abandoned: std.atomic.Value(bool) = .init(false),
 
     // Of a channel in shared memory that this process made, its keeper:
     /// Who has its rings and its receivers' places.
@@ -130,6 +142,11 @@ pub const Slot = struct {
     /// Counts what a look from time to time has found that nobody woke this endpoint for.
     finds: u32 = 0,
     empty_polls: u32 = 0,
+    /// A pool's: the number by which it owns slabs.
+    slab_owner: u32 = 0,
+    /// A pool's, if another process's channel brought it: that channel's connection stands for what it
+    /// owns.
+    keeps: ?*Channel = null,
     /// The next endpoint of the same thread, or of the free list: an index + 1.
     next: u32 = 0,
     previous: u32 = 0,
@@ -249,6 +266,7 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
     slot.watch = null;
     slot.sleeps_unwatched = false;
     slot.finds = 0;
+    slot.keeps = null;
     slot.body = body;
     slot.previous = 0;
     slot.next = first;
@@ -256,7 +274,9 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
     channel.references += 1;
     if (body == .pool) channel.pool_endpoints += 1;
     // Release: pairs with the acquire in find().
-    slot.handle.store(@as(u32, slot.generation) << index_bits | index, .release);
+    const handle = @as(u32, slot.generation) << index_bits | index;
+    slot.slab_owner = handle;
+    slot.handle.store(handle, .release);
     return slot;
 }
 
@@ -301,10 +321,12 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
             returnUnreceivable(channel);
             interruptSlabSleepers(channel);
         }
+        const keeps = slot.keeps;
         free(slot);
         // After everything above: whoever sees it polls again and sees all of it.
         if (channel.is_mapped) tellSleepers(channel);
         dereference(channel);
+        if (keeps) |kept| dereference(kept);
     }
     // A thread may end after its last native call took a bell's arm and before it rang the bell,
     // and hold nothing by then.
@@ -357,7 +379,8 @@ fn isAsleepForGood(slot: *Slot) bool {
         },
         .sender => |*sender| !sender.hasRoomFor(1),
         .channel => !channel_module.isDrained(segment),
-        .pool, .share, .link => true,
+        .pool => !slot.channel.slabs.?.holds() and !slot.channel.is_abandoned.load(.seq_cst),
+        .share, .link => true,
     };
 }
 
@@ -366,6 +389,7 @@ fn isAsleepForGood(slot: *Slot) bool {
 pub fn armBell(slot: *Slot, slots_min: u32) channel_module.Armed {
     const segment = slot.channel.segment;
     if (!isWatched(slot)) return .unwatched;
+    if (slot.body == .pool) return armPool(slot);
     const armed = switch (slot.body) {
         .sender => |*sender| sender.arm(slots_min),
         .receiver => |*receiver| receiver.arm(.bell),
@@ -373,7 +397,17 @@ pub fn armBell(slot: *Slot, slots_min: u32) channel_module.Armed {
         .pool, .share, .link => false,
     };
     if (!armed) return .no;
-    if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, segment.waiting(.bell));
+    if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, @intFromEnum(segment.waiting(.bell)));
+    return .yes;
+}
+
+/// The same for one that waits for a slab.
+fn armPool(slot: *Slot) channel_module.Armed {
+    const channel = slot.channel;
+    const armed = channel.slabs.?.arm() orelse return .no;
+    // After the arm: partner of the store in abandonPool(), before the wake-up there.
+    if (channel.is_abandoned.load(.seq_cst)) return .no;
+    if (channel.segment.geometry.is_shared) ringer_module.kick(&slot.watch, armed);
     return .yes;
 }
 
@@ -383,7 +417,7 @@ pub fn armEventFd(slot: *Slot) ?channel_module.Armed {
     if (!isWatched(slot)) return .unwatched;
     const armed = slot.body.receiver.armEventFd() orelse return null;
     if (!armed) return .no;
-    if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, segment.waiting(.event_fd));
+    if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, @intFromEnum(segment.waiting(.event_fd)));
     return .yes;
 }
 
@@ -407,21 +441,22 @@ pub fn watch(handle: u32, ringer: u32) (Error || ringer_module.Error)!u32 {
     defer mutex.unlock();
     const slot = try find(handle);
     const segment = slot.channel.segment;
-    if (!segment.geometry.is_shared or slot.body == .pool) return error.InvalidArgument;
+    if (!segment.geometry.is_shared) return error.InvalidArgument;
     if (ringer == 0) {
         slot.sleeps_unwatched = true;
         return 0;
     }
     const index = slot.index();
-    const word, const bells: channel_module.Bells = switch (slot.body) {
-        .sender => .{ &segment.waitLine(index).sender_wait, .{ .sender = true } },
-        .receiver => .{ channel_module.receiverWait(segment, index), .{
-            .receiver = true,
-            .receiver_index = @intCast(index),
-        } },
-        .channel, .pool, .share, .link => .{ &segment.control().drain_wait, .{ .drain = true } },
+    const what: ringer_module.Watched = switch (slot.body) {
+        .sender => .{ .word = &segment.waitLine(index).sender_wait.word, .bells = .{ .sender = true }, .ring_index = index },
+        .receiver => .{
+            .word = &channel_module.receiverWait(segment, index).word,
+            .bells = .{ .receiver = true, .receiver_index = @intCast(index) },
+        },
+        .pool => .{ .word = slot.channel.slabs.?.wakeWord(), .is_count = true, .bells = .{ .receiver = true } },
+        .channel, .share, .link => .{ .word = &segment.control().drain_wait.word, .bells = .{ .drain = true } },
     };
-    return ringer_module.watch(ringer, segment, word, bells, index, &slot.watch);
+    return ringer_module.watch(ringer, segment, what, &slot.watch);
 }
 
 // ---- channels ----
@@ -459,6 +494,7 @@ fn register(described: Channel, body: Body) Error!*Slot {
     errdefer allocator.destroy(channel);
     channel.* = described;
     channel.id = ticket_module.nextSerial();
+    channel.place_id = channel.id;
     channel.segment.notifier = &channel.notifier;
     try channels.put(allocator, channel.id, channel);
     errdefer _ = channels.remove(channel.id);
@@ -473,11 +509,12 @@ pub fn dereference(channel: *Channel) void {
     if (!channel.is_mapped) return allocator.destroy(channel);
     _ = ticket_module.forgetChannel(channel.id);
     ringer_module.forget(&channel.ringing);
-    // Nobody can receive what is still in flight.
-    returnInFlight(channel, pool_module.Everywhere{});
+    // Nobody can receive what is still in flight: that is for the keeper to say.
+    if (channel.link == null) returnInFlight(channel, pool_module.Everywhere{});
     if (channel.pool) |pool| dereference(pool);
     channel.notifier.close();
     if (channel.tenants) |tenants| tenants.destroy();
+    if (channel.owners) |*owners| owners.destroy();
     if (channel.is_quarantined) channel.segment.abandon() else channel.segment.destroy();
     allocator.destroy(channel);
 }
@@ -549,6 +586,8 @@ pub fn issueTicket(handle: u32, role: Role) Error!Ticket {
     const slot = try find(handle);
     const channel = slot.channel;
     if ((role == .pool) != (channel.slabs != null)) return error.InvalidArgument;
+    // What a connection owns is one endpoint's.
+    if (channel.owner != 0) return error.InvalidArgument;
     if (channel.segment.control().close_state.load(.acquire) != @intFromEnum(segment_module.CloseState.open) and
         role == .sender) return error.ChannelClosed;
     const ticket = try ticket_module.issue(channel.id, role);
@@ -681,7 +720,7 @@ fn openOn(channel: *Channel, role: Role, place: placement.Request) Error!*Slot {
 pub fn shareAt(handle: u32, address: []const u8, options: share_module.Options) Error!*Slot {
     // Not under the mutex: it may have to wait for a process that does the same.
     const place: sockets.Address = try .init(address);
-    try checkShareable(handle);
+    try checkShareable(handle, options.roles);
     const mode: u16 = if (options.users.len == 0) 0o600 else 0o666; // who connects is looked at
     const listener = try sockets.listenAt(place, mode);
     errdefer {
@@ -691,31 +730,39 @@ pub fn shareAt(handle: u32, address: []const u8, options: share_module.Options) 
     mutex.lock();
     defer mutex.unlock();
     const channel = (try find(handle)).channel;
-    return allocateShare(try .listen(channel, listener, options));
+    return allocateShare(try .listen(channel, listener, options), handle);
 }
 
 /// The same for the process at the other end of a socket. Takes the descriptor, unless it fails.
 pub fn shareOver(handle: u32, socket: i32, options: share_module.Options) Error!*Slot {
-    try checkShareable(handle);
+    try checkShareable(handle, options.roles);
     mutex.lock();
     defer mutex.unlock();
     const channel = (try find(handle)).channel;
-    return allocateShare(try .over(channel, socket, options));
+    return allocateShare(try .over(channel, socket, options), handle);
 }
 
-fn checkShareable(handle: u32) Error!void {
+fn checkShareable(handle: u32, roles: share_module.Roles) Error!void {
     const slot = try find(handle);
-    if (slot.body != .channel or slot.channel.tenants == null or slot.channel.pool != null) return error.InvalidArgument;
+    const channel = slot.channel;
+    const is_keeper = switch (slot.body) {
+        .channel => channel.tenants != null and !roles.pools,
+        .pool => channel.owners != null and roles.pools and !roles.senders and !roles.receivers,
+        else => false,
+    };
+    if (!is_keeper) return error.InvalidArgument;
+    if (channel.pool) |pool| if (pool.owners == null) return error.InvalidArgument;
     const close_state = slot.channel.segment.control().close_state.load(.acquire);
     if (close_state != @intFromEnum(segment_module.CloseState.open)) return error.ChannelClosed;
 }
 
-fn allocateShare(share: *Share) Error!*Slot {
+fn allocateShare(share: *Share, opener: u32) Error!*Slot {
     const slot = allocate(share.channel, .{ .share = share }) catch |err| {
         share.takeBack();
         return err;
     };
     share.handle = slot.handle.raw;
+    share.opener = opener;
     countShare(share.channel, share.options.roles);
     return slot;
 }
@@ -754,10 +801,14 @@ pub fn hasReceiverTickets(channel: *const Channel, counts_shares: bool) bool {
     return tickets > if (counts_shares) 0 else channel.receiver_shares;
 }
 
-fn endShares(channel: *Channel) void {
-    while (channel.shares.first) |node| {
+/// Those that were opened by this handle.
+fn endShares(channel: *Channel, opener: u32) void {
+    var next = channel.shares.first;
+    while (next) |node| {
+        next = node.next;
         const share: *Share = @fieldParentPtr("listed", node);
-        // Of this thread, as the channel's own handle, which keeps the channel.
+        if (share.opener != opener) continue;
+        // Of this thread, as the opener, which keeps the channel.
         _ = giveUp(findShare(share.handle) catch unreachable);
     }
 }
@@ -838,30 +889,77 @@ pub fn finishLink(handle: u32) Error!*Slot {
     const channel = slot.channel;
     const link = slot.body.link;
     if (link.stateNow() != .welcomed) return if (link.stateNow() == .failed) link.failure else error.InvalidArgument;
-    const memory = link.takeMemory() orelse return error.InvalidArgument;
-    const segment = Segment.attach(memory) catch |err| {
-        os.closeDescriptor(memory);
-        return err;
-    };
+    const segment = try attach(link.takeMemory(.own) orelse return error.InvalidArgument, link.role == .pool);
     errdefer segment.destroy();
     const geometry = segment.geometry;
     const has_records = link.welcome.has_records != 0;
-    const places = if (link.role == .sender) geometry.senders_max else geometry.receivers_max;
+    const places = switch (link.role) {
+        .sender => geometry.senders_max,
+        .receiver => geometry.receivers_max,
+        .pool => 1,
+    };
     if (link.welcome.index >= places) return error.WrongLayout;
     if (has_records and geometry.slot_bytes != segment_module.record_slot_bytes) return error.WrongLayout;
+    const owner = try ownerOf(link);
+    const pool = if (link.role == .pool or owner == 0) null else try attachPoolOf(link, owner);
+    errdefer if (pool) |attached| dereference(attached);
     channel.id = ticket_module.nextSerial();
     try channels.put(allocator, channel.id, channel);
+    channel.place_id = link.welcome.channel;
     channel.segment = segment;
     channel.segment.notifier = &channel.notifier;
     channel.has_records = has_records;
+    channel.pool = pool;
     channel.is_mapped = true;
     slot.body = switch (link.role) {
         .sender => .{ .sender = .attach(channel.segment, has_records, link.welcome.index) },
         .receiver => .{ .receiver = .attach(channel.segment, has_records, link.welcome.index) },
-        .pool => unreachable,
+        .pool => .pool,
     };
+    if (link.role == .pool) {
+        channel.slabs = .in(segment);
+        channel.owner = owner;
+        channel.pool_endpoints = 1;
+        slot.slab_owner = owner;
+    }
     link.open();
     return slot;
+}
+
+/// Attaches to memory that a keeper has sent, of a channel or a pool. Takes the descriptor.
+fn attach(memory: i32, is_pool: bool) Error!Segment {
+    errdefer os.closeDescriptor(memory);
+    const segment = try Segment.attach(memory);
+    if ((segment.geometry.slabs.count != 0) == is_pool) return segment;
+    os.releasePages(segment.base, segment.geometry.total_bytes);
+    return error.WrongLayout;
+}
+
+/// The number by which this process's endpoint owns slabs; 0: there is no pool.
+fn ownerOf(link: *const Link) Error!u32 {
+    const owner = link.welcome.owner;
+    if (owner == 0 and link.role != .pool) return 0;
+    if (owner < pool_module.owner_remote_first or owner > pool_module.owner_remote_last) return error.WrongLayout;
+    return owner;
+}
+
+/// The pool of a channel that another process keeps. The caller has its one reference.
+fn attachPoolOf(link: *Link, owner: u32) Error!*Channel {
+    const segment = try attach(link.takeMemory(.of_pool) orelse return error.WrongLayout, true);
+    errdefer segment.destroy();
+    const pool = try allocator.create(Channel);
+    errdefer allocator.destroy(pool);
+    pool.* = .{
+        .id = ticket_module.nextSerial(),
+        .segment = segment,
+        .has_records = false,
+        .references = 1,
+        .slabs = .in(segment),
+        .owner = owner,
+    };
+    pool.segment.notifier = &pool.notifier;
+    try channels.put(allocator, pool.id, pool);
+    return pool;
 }
 
 /// Places a claimed ring. To touch gigabytes takes seconds, for which nobody else shall wait: the slot
@@ -877,7 +975,7 @@ fn placeRing(segment: Segment, ring: u32, place: placement.Request) placement.Er
 fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
     switch (slot.body) {
         .channel => {
-            endShares(slot.channel);
+            endShares(slot.channel, slot.handle.raw);
             return .{};
         },
         .share => |share| {
@@ -886,12 +984,14 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
         },
         .link => return .{}, // goes with the channel
         .pool => {
+            endShares(slot.channel, slot.handle.raw);
             // What it owned is free; who sleeps on the pool's bell is told by its count of deaths.
-            if (slot.channel.slabs.?.returnOwned(slot.handle.raw)) tellSlabSleepers(slot.channel);
+            returnOwned(slot.channel, slot.slab_owner);
             slot.channel.pool_endpoints -= 1;
             if (slot.channel.pool_endpoints == 0) {
                 slot.channel.references -= ticket_module.forgetChannel(slot.channel.id).pools;
             }
+            if (slot.channel.link) |link| _ = link.sayBye();
             return .{};
         },
         .sender => |*sender| {
@@ -925,13 +1025,17 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
 
 // ---- pools ----
 
-pub fn createPool(slab_bytes: u32, count: u32) Error!*Slot {
-    const pool: Pool = try .create(slab_bytes, count);
+pub fn createPool(slab_bytes: u32, count: u32, is_shared: bool) Error!*Slot {
+    const pool: Pool = try .create(slab_bytes, count, is_shared);
     errdefer pool.segment.destroy();
-    return register(
-        .{ .id = 0, .segment = pool.segment, .has_records = false, .references = 0, .slabs = pool },
-        .pool,
-    );
+    return register(.{
+        .id = 0,
+        .segment = pool.segment,
+        .has_records = false,
+        .references = 0,
+        .slabs = pool,
+        .owners = if (is_shared) .{} else null,
+    }, .pool);
 }
 
 /// Has the large messages of a channel go through a pool, for the rest of the channel's life.
@@ -941,6 +1045,8 @@ pub fn attachPool(channel: u32, pool: u32) Error!void {
     const slot = try find(channel);
     if (slot.body != .channel or slot.channel.pool != null) return error.InvalidArgument;
     const pool_slot = try findPool(pool);
+    // Its keeper would not know where this channel's messages are.
+    if (pool_slot.channel.owner != 0) return error.InvalidArgument;
     slot.channel.pool = pool_slot.channel;
     pool_slot.channel.references += 1;
 }
@@ -949,19 +1055,54 @@ pub fn attachPool(channel: u32, pool: u32) Error!void {
 pub fn openAttached(handle: u32) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
-    const slot = try find(handle);
-    return allocate(slot.channel.pool orelse return error.InvalidArgument, .pool);
+    const channel = (try find(handle)).channel;
+    const pool = channel.pool orelse return error.InvalidArgument;
+    if (pool.owner == 0) return allocate(pool, .pool);
+    // What a connection owns is one endpoint's.
+    if (pool.is_owner_used) return error.InvalidArgument;
+    const slot = try allocate(pool, .pool);
+    pool.is_owner_used = true;
+    slot.slab_owner = pool.owner;
+    slot.keeps = channel;
+    channel.references += 1;
+    return slot;
+}
+
+/// Whether two endpoints' pools are one.
+pub fn isSamePool(one: ?*const Channel, other: *const Channel) bool {
+    const pool = one orelse return false;
+    return pool == other or (pool.segment.inode != 0 and pool.segment.inode == other.segment.inode);
+}
+
+/// Tells a pool from every other that this process knows: the same number for all its mappings.
+pub fn poolNumber(pool: *const Channel) u64 {
+    const shared_bit = 1 << 52; // a number of JavaScript is exact below 2^53
+    if (pool.segment.inode == 0) return pool.id;
+    return shared_bit | (pool.segment.inode & (shared_bit - 1));
+}
+
+/// Returns what an endpoint owned.
+pub fn returnOwned(pool: *Channel, owner: u32) void {
+    if (pool.slabs.?.returnOwned(owner)) tellSlabSleepers(pool);
+}
+
+/// The keeper of a pool is gone: nobody gets a slab of it any more.
+pub fn abandonPool(pool: *Channel) void {
+    // SC, before the wake-up: partner of the look in armPool().
+    pool.is_abandoned.store(true, .seq_cst);
+    pool.slabs.?.interrupt();
+    tellSleepers(pool);
 }
 
 /// Returns slabs in flight in the channel that nobody will receive.
-fn returnInFlight(channel: *Channel, lost: anytype) void {
+pub fn returnInFlight(channel: *Channel, lost: anytype) void {
     const pool = channel.pool orelse return;
-    if (pool.slabs.?.returnInFlight(channel.id, lost)) tellSlabSleepers(pool);
+    if (pool.slabs.?.returnInFlight(channel.place_id, lost)) tellSlabSleepers(pool);
 }
 
 /// After a receiver went: returns what it left, and if there will be no receiver any more, what was
 /// sent.
-fn returnUnreceivable(channel: *Channel) void {
+pub fn returnUnreceivable(channel: *Channel) void {
     const state = channel.segment.control().receiver_state.load(.seq_cst);
     if (state != @intFromEnum(segment_module.ReceiverState.gone)) {
         return returnInFlight(channel, pool_module.Released{ .segment = channel.segment });
@@ -972,11 +1113,11 @@ fn returnUnreceivable(channel: *Channel) void {
 
 /// A channel may have closed: a sender of it that waits for a slab of its pool has to look. Event loops
 /// are told by the closer's JavaScript, which rings the pool's bell, or by `orphans`.
-fn interruptSlabSleepers(channel: *Channel) void {
+pub fn interruptSlabSleepers(channel: *Channel) void {
     if (channel.pool) |pool| pool.slabs.?.interrupt();
 }
 
-fn tellSlabSleepers(pool: *Channel) void {
+pub fn tellSlabSleepers(pool: *Channel) void {
     // SC, after the pushes: whoever sees it looks again and sees them.
     _ = pool.segment.control().orphans.fetchAdd(1, .seq_cst);
 }
@@ -1016,16 +1157,18 @@ pub fn closeAndRing(handle: u32) Error!void {
 
 fn giveUp(slot: *Slot) channel_module.Bells {
     const channel = slot.channel;
+    const keeps = slot.keeps;
     const bells = closeSlot(slot, .can_ring);
     free(slot);
     dereference(channel);
+    if (keeps) |kept| dereference(kept);
     return bells;
 }
 
 fn dispose(slot: *Slot) channel_module.Bells {
     const channel = slot.channel;
     _ = channel_module.close(channel.segment, .closed, .can_ring);
-    endShares(channel);
+    endShares(channel, slot.handle.raw);
     const revoked = ticket_module.forgetChannel(channel.id);
     channel.sender_references -= revoked.senders;
     tellSenderReferences(channel);

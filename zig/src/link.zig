@@ -39,6 +39,8 @@ pub const State = enum(u32) {
     ended = 5,
 };
 
+pub const Which = enum(u1) { own = 0, of_pool = 1 };
+
 pub const Place = union(enum) { address: sockets.Address, socket: i32 };
 
 pub const Link = struct {
@@ -56,7 +58,8 @@ pub const Link = struct {
     welcome: protocol.Welcome = .{},
     /// What the keeper says about the channel's values.
     descriptor: []u8 = "",
-    memory: ?i32 = null,
+    /// That of the channel, or pool, and that of the channel's pool; those that are not taken yet.
+    memories: [sockets.descriptors_max]?i32 = @splat(null),
 
     /// Takes the socket, if one is given, unless it fails.
     pub fn begin(
@@ -175,10 +178,12 @@ pub const Link = struct {
         if (!self.trusts(sender.uid)) return error.NotPermitted;
         const memory = received.takeDescriptor(0) orelse return error.NotUnderstood;
         errdefer os.closeDescriptor(memory);
+        const pool = received.takeDescriptor(0);
+        errdefer if (pool) |opened| os.closeDescriptor(opened);
         const copy = try allocator.dupe(u8, descriptor);
         errdefer allocator.free(copy);
         try self.watchProcess(received.takePidfd(), sender.pid);
-        self.memory = memory;
+        self.memories = .{ memory, pool };
         self.descriptor = copy;
         self.welcome = welcome;
         self.become(.welcomed);
@@ -190,10 +195,11 @@ pub const Link = struct {
         self.process = .{ .fd = fd, .token = try attendant.watch(fd, self, onProcess) };
     }
 
-    /// The memory that came with the welcome; whoever takes it closes it.
-    pub fn takeMemory(self: *Link) ?i32 {
-        defer self.memory = null;
-        return self.memory;
+    /// Memory that came with the welcome: the channel's, or pool's, and that of the channel's pool.
+    /// Whoever takes it closes it.
+    pub fn takeMemory(self: *Link, which: Which) ?i32 {
+        defer self.memories[@intFromEnum(which)] = null;
+        return self.memories[@intFromEnum(which)];
     }
 
     /// The channel is attached to, and an endpoint stands on the link.
@@ -209,10 +215,12 @@ pub const Link = struct {
         self.watched = null;
         self.become(.ended);
         const channel = self.channel;
+        if (self.role == .pool) return endpoint.abandonPool(channel);
         _ = channel_module.close(channel.segment, .peer_died, .cannot_ring);
         // It may have died between taking an arm and waking who had armed.
         channel_module.wakeEveryone(channel.segment);
         endpoint.tellSleepers(channel);
+        if (channel.pool) |pool| endpoint.abandonPool(pool);
     }
 
     /// Says that the endpoint is closed: the keeper gives back what it had. False: there is no keeper.
@@ -231,7 +239,7 @@ pub const Link = struct {
         self.unwatch();
         if (self.stateNow() == .welcomed) self.tell(.{ .has_declined = 1 });
         os.closeDescriptor(self.socket);
-        if (self.memory) |memory| os.closeDescriptor(memory);
+        for (self.memories) |memory| if (memory) |opened| os.closeDescriptor(opened);
         if (self.descriptor.len != 0) allocator.free(self.descriptor);
         allocator.free(self.users);
         allocator.destroy(self);

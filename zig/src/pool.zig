@@ -6,26 +6,21 @@
 //! one step: freeing twice, using what was sent, or freeing another's slab loses that race with a
 //! status, and never reaches memory.
 //!
-//! Free slabs are a stack: R. K. Treiber, "Systems Programming: Coping with Parallelism", IBM
-//! Research Report RJ 5118 (1986), with a tag in the head against ABA, as there.
-//!
-//!   0             control      head of the free stack; who sleeps for want of a slab
-//!   headers       a line of 64 bytes for every slab
-//!   slabs         page aligned; slabs of less than a page are 128 bytes apart or more
+//! Free slabs are found through a set of bits (free_set.zig), which only says where to look: the word
+//! is what counts, so a process that is killed at any moment leaves nothing half done.
 //!
 //! The pool lies behind the control block of a segment of its own (segment.zig), which gives it
-//! tickets, references and the count of deaths that every channel has.
+//! tickets, references and the count of deaths that every channel has. Over a memfd it is good for
+//! several processes.
 
 const std = @import("std");
 const os = @import("os/linux.zig");
+const FreeSet = @import("free_set.zig").FreeSet;
+const bell = @import("bell.zig");
 const segment_module = @import("segment.zig");
 const wait_module = @import("wait.zig");
-const Wake = @import("bell.zig").Wake;
-const Waiting = @import("bell.zig").Waiting;
+const Wake = bell.Wake;
 const Segment = segment_module.Segment;
-
-pub const slabs_max = 1 << 20;
-pub const slab_bytes_max = 1 << 30;
 
 /// What a handle can be refused for.
 pub const Error = error{
@@ -37,10 +32,16 @@ pub const Error = error{
     SlabNotOwned,
 };
 
-/// Nobody's: in the free stack, or about to be.
+/// Nobody's: free.
 const owner_nobody: u32 = 0;
 /// Nobody's: its handle is in a ring. A handle of an endpoint is positive as i32.
 const owner_in_flight: u32 = 1 << 31;
+/// Nobody's, for good: a view of it is out of reach.
+const owner_retired: u32 = std.math.maxInt(u32);
+
+/// What endpoints in other processes own by: numbers that are no handle of this one.
+pub const owner_remote_first: u32 = owner_in_flight + 1;
+pub const owner_remote_last: u32 = owner_retired - 1;
 
 /// One word, so that a step is one compare-and-swap.
 const Word = packed struct(u64) {
@@ -59,85 +60,85 @@ const SlabHeader = extern struct {
     channel: std.atomic.Value(u64),
     ring: std.atomic.Value(u32),
     sequence: std.atomic.Value(u32),
-    /// Free: the next free slab, an index + 1; 0 ends the stack.
-    next: std.atomic.Value(u32),
-    _: [36]u8,
+    _: [40]u8,
 
     fn load(self: *const SlabHeader, comptime order: std.builtin.AtomicOrder) Word {
         return @bitCast(self.word.load(order));
     }
 
-    /// One step of ownership. Acquire: what the last owner did with the slab comes before what the
-    /// next one does. Release: and what this one did, before the next step. Null: it was made.
+    /// One step of ownership. Its acquire half: what the last owner did with the slab comes before what
+    /// the next one does; its release half: and what this one did, before the next step. SC, for a step
+    /// to free is the first half of what free_set.zig tells. Null: it was made.
     fn step(self: *SlabHeader, from: Word, owner: u32) ?Word {
         const seen = self.word.cmpxchgStrong(
             @bitCast(from),
             @bitCast(from.next(owner)),
-            .acq_rel,
-            .acquire,
+            .seq_cst,
+            .seq_cst,
         ) orelse return null;
         return @bitCast(seen);
-    }
-};
-
-/// The head of the free stack. The tag changes with every push and pop: a pop that has read `first`
-/// and its `next` fails if anything happened in between.
-const Head = packed struct(u64) {
-    /// An index + 1; 0: empty.
-    first: u32,
-    tag: u32,
-
-    fn with(self: Head, first: u32) Head {
-        return .{ .first = first, .tag = self.tag +% 1 };
     }
 };
 
 /// Says that somebody sleeps until a slab is free. Unlike a WaitWord it is shared by all who wait:
 /// nobody takes his own arm away, and a free wakes everyone. At worst that is a wake-up in vain.
 ///
-/// The protocol is that of bell.zig: push (SC), then load these words (SC); store them (SC), then
-/// load the head (SC). One of the two loads comes last and sees the other side's store. What a
-/// sleeper compares when it falls asleep is a count and not the arm, which another sleeper may have
+/// The protocol is that of bell.zig: add to the free set (SC), then load these words (SC); store them
+/// (SC), then look at the set (SC). One of the two loads comes last and sees the other side's store. What
+/// a sleeper compares when it falls asleep is a count and not the arm, which another sleeper may have
 /// set again after it was taken. Model-checked in zig/models/pool.pml.
+///
+/// Where other processes free, event loops sleep as threads do: the ringer of their process sleeps on
+/// the count for them.
 pub const Sleepers = extern struct {
     /// 1: threads may sleep in a futex on `futex_count`.
     futex: std.atomic.Value(u32),
     /// 1: event loops may sleep on the pool's bell, which is a count, too.
     bell: std.atomic.Value(u32),
+    /// Odd, so that it is never 0: that is what a ringer takes for no arm.
     futex_count: std.atomic.Value(u32),
 
     fn armBell(self: *Sleepers) void {
         self.bell.store(1, .seq_cst); // SC: partner of the load in take()
     }
 
-    /// After a push: wakes every thread; the caller has the bell rung if the answer says so.
-    inline fn take(self: *Sleepers) Wake {
-        const woken = self.takeFutex();
+    /// After a slab was added: wakes every thread; the caller has the bell rung if the answer says so.
+    inline fn take(self: *Sleepers, is_shared: bool) Wake {
+        const woken = self.takeFutex(is_shared);
+        if (is_shared) return if (woken == .woken) .ring_bell else .nobody; // quicker than the ringer
         if (self.bell.load(.seq_cst) != 0 and self.bell.swap(0, .seq_cst) != 0) return .ring_bell;
         return woken;
     }
 
-    inline fn takeFutex(self: *Sleepers) Wake {
+    inline fn takeFutex(self: *Sleepers, is_shared: bool) Wake {
         if (self.futex.load(.seq_cst) == 0 or self.futex.swap(0, .seq_cst) == 0) return .nobody;
-        self.wakeThreads();
+        self.wakeThreads(is_shared);
         return .woken;
     }
 
-    fn wakeThreads(self: *Sleepers) void {
+    fn wakeThreads(self: *Sleepers, is_shared: bool) void {
         // The count first: who looked at it before and sleeps after finds another number.
-        _ = self.futex_count.fetchAdd(1, .seq_cst);
-        os.futexWake(&self.futex_count, std.math.maxInt(i32));
+        _ = self.futex_count.fetchAdd(2, .seq_cst);
+        const all = std.math.maxInt(i32);
+        if (is_shared) os.futexWakeShared(&self.futex_count, all) else os.futexWake(&self.futex_count, all);
+    }
+
+    /// Says that somebody sleeps on the count, and what it is.
+    fn armFutex(self: *Sleepers) u32 {
+        const count = self.futex_count.load(.seq_cst);
+        self.futex.store(1, .seq_cst); // SC: partner of the load in takeFutex()
+        return count;
     }
 };
 
 /// One thread's wait: a wait word as wait.zig wants it.
 const Sleeper = struct {
     sleepers: *Sleepers,
+    is_shared: bool,
     count_seen: u32 = 0,
 
-    pub fn arm(self: *Sleeper, _: Waiting) void {
-        self.count_seen = self.sleepers.futex_count.load(.seq_cst);
-        self.sleepers.futex.store(1, .seq_cst); // SC: partner of the load in takeFutex()
+    pub fn arm(self: *Sleeper, _: bell.Waiting) void {
+        self.count_seen = self.sleepers.armFutex();
     }
 
     /// The arm may be another sleeper's as well: it stays.
@@ -146,24 +147,23 @@ const Sleeper = struct {
     }
 
     pub fn sleep(self: *Sleeper, timeout_ns: u64) void {
-        os.futexWait(&self.sleepers.futex_count, self.count_seen, timeout_ns);
+        const count = &self.sleepers.futex_count;
+        if (!self.is_shared) return os.futexWait(count, self.count_seen, timeout_ns);
+        os.futexWaitShared(count, self.count_seen, @min(timeout_ns, bell.shared_sleep_ns_max));
     }
 };
 
 const Control = extern struct {
-    /// A Head.
-    head: std.atomic.Value(u64) align(segment_module.line_bytes),
     sleepers: Sleepers align(segment_module.line_bytes),
     /// How often no slab was free.
     times_empty: std.atomic.Value(u64) align(segment_module.line_bytes),
-    /// Slabs that will never be free again: a view of them is out of reach.
-    retired: std.atomic.Value(u64),
+    _: [segment_module.line_bytes]u8 align(segment_module.line_bytes),
 };
 
 comptime {
     std.debug.assert(segment_module.ring_bytes_max / segment_module.record_slot_bytes < 1 << 30);
-    std.debug.assert(@sizeOf(SlabHeader) == 64);
-    std.debug.assert(@sizeOf(Control) == 3 * segment_module.line_bytes);
+    std.debug.assert(@sizeOf(SlabHeader) == segment_module.Slabs.header_bytes);
+    std.debug.assert(@sizeOf(Control) == segment_module.Slabs.control_bytes);
 }
 
 pub const Statistics = extern struct {
@@ -186,44 +186,44 @@ pub const Pool = struct {
     count: u32,
     stride: u64,
     control: *Control,
+    free_set: FreeSet,
     headers: [*]SlabHeader,
     slabs: [*]u8,
 
     pub const CreateError = error{ OutOfMemory, InvalidGeometry };
 
-    pub fn create(slab_bytes: u32, count: u32) CreateError!Pool {
-        if (slab_bytes == 0 or slab_bytes > slab_bytes_max) return error.InvalidGeometry;
-        if (count == 0 or count > slabs_max) return error.InvalidGeometry;
-        const stride = std.mem.alignForward(
-            u64,
-            slab_bytes,
-            if (slab_bytes >= os.page_bytes) os.page_bytes else segment_module.line_bytes,
-        );
-        var geometry = try segment_module.Geometry.init(.{ .slot_bytes = segment_module.record_slot_bytes, .capacity = 1 });
-        const control_offset = std.mem.alignForward(u64, geometry.total_bytes, os.page_bytes);
-        const headers_offset = control_offset + @sizeOf(Control);
-        const slabs_offset = std.mem.alignForward(
-            u64,
-            headers_offset + @as(u64, count) * @sizeOf(SlabHeader),
-            os.page_bytes,
-        );
-        geometry.total_bytes = slabs_offset + stride * count;
-        const segment = try Segment.create(geometry, 0);
-        const self: Pool = .{
-            .segment = segment,
+    pub fn create(slab_bytes: u32, count: u32, is_shared: bool) CreateError!Pool {
+        if (slab_bytes == 0 or count == 0) return error.InvalidGeometry;
+        const geometry = try segment_module.Geometry.init(.{
+            .slot_bytes = segment_module.record_slot_bytes,
+            .capacity = 1,
+            .is_shared = is_shared,
+            .slab_count = count,
             .slab_bytes = slab_bytes,
-            .count = count,
-            .stride = stride,
-            .control = @ptrCast(@alignCast(segment.base + control_offset)),
-            .headers = @ptrCast(@alignCast(segment.base + headers_offset)),
-            .slabs = segment.base + slabs_offset,
-        };
-        for (0..count) |index| {
-            const next: u32 = @intCast(index + 2);
-            self.headers[index].next.store(if (next > count) 0 else next, .monotonic);
-        }
-        self.control.head.store(@bitCast(Head{ .first = 1, .tag = 0 }), .release);
+        });
+        const self: Pool = .in(try Segment.create(geometry, 0));
+        self.control.sleepers.futex_count.store(1, .monotonic);
+        for (0..count) |index| self.free_set.add(@intCast(index));
         return self;
+    }
+
+    /// In a segment that has slabs.
+    pub fn in(segment: Segment) Pool {
+        const geometry = segment.geometry.slabs;
+        return .{
+            .segment = segment,
+            .slab_bytes = geometry.bytes,
+            .count = geometry.count,
+            .stride = geometry.stride,
+            .control = @ptrCast(@alignCast(segment.base + geometry.control_offset)),
+            .free_set = .at(@ptrCast(@alignCast(segment.base + geometry.free_offset)), geometry.count),
+            .headers = @ptrCast(@alignCast(segment.base + geometry.headers_offset)),
+            .slabs = segment.base + geometry.offset,
+        };
+    }
+
+    fn isShared(self: *const Pool) bool {
+        return self.segment.geometry.is_shared;
     }
 
     pub fn address(self: *const Pool, index: u32) error{SlabForeign}!usize {
@@ -235,66 +235,35 @@ pub const Pool = struct {
         return if (index < self.count) &self.headers[index] else error.SlabForeign;
     }
 
-    // ---- the free stack ----
-
-    fn pop(self: *const Pool) ?u32 {
-        // Acquire, here and below: pairs with the release of the push that put `first` there.
-        var head: Head = @bitCast(self.control.head.load(.acquire));
-        // A slab that is not there ends the stack: somebody has overwritten it.
-        while (head.first != 0 and head.first <= self.count) {
-            // Stale if somebody else pops it meanwhile: the tag then refuses what was read.
-            const next = self.headers[head.first - 1].next.load(.monotonic);
-            const seen = self.control.head.cmpxchgWeak(
-                @bitCast(head),
-                @bitCast(head.with(next)),
-                .acq_rel,
-                .acquire,
-            ) orelse return head.first - 1;
-            head = @bitCast(seen);
-        }
-        return null;
-    }
-
-    /// The slab must just have been made nobody's, by the caller.
-    fn push(self: *const Pool, index: u32) void {
-        var head: Head = @bitCast(self.control.head.load(.monotonic));
-        while (true) {
-            self.headers[index].next.store(head.first, .monotonic);
-            // SC: publishes for who sleeps; its release half publishes `next` and the slab's word.
-            const seen = self.control.head.cmpxchgWeak(
-                @bitCast(head),
-                @bitCast(head.with(index + 1)),
-                .seq_cst,
-                .monotonic,
-            ) orelse return;
-            head = @bitCast(seen);
-        }
-    }
-
-    /// Whether a slab is free; what a sleeper looks at after it armed.
+    /// Whether a slab may be free; what a sleeper looks at after it armed.
     pub fn holds(self: *const Pool) bool {
-        const head: Head = @bitCast(self.control.head.load(.seq_cst));
-        return head.first != 0;
+        return self.free_set.hasAny();
     }
 
     // ---- steps of ownership ----
 
-    /// Takes a free slab for `owner`, the handle of an endpoint.
+    /// Takes a free slab for `owner`.
     pub fn alloc(self: *const Pool, owner: u32) ?Slab {
-        for (0..self.count) |_| {
-            const index = self.pop() orelse break;
-            const header = &self.headers[index];
-            const was = header.load(.monotonic);
-            // Only if somebody has overwritten the stack: then another's slab stays another's.
-            if (was.owner != owner_nobody) continue;
-            // It is nobody's and out of the stack: no step from here can be anyone else's.
-            const word = was.next(owner);
-            header.word.store(@bitCast(word), .release);
-            return .{ .index = index, .generation = word.generation };
-        }
+        var taking: Taking = .{ .pool = self, .owner = owner };
+        if (self.free_set.find(&taking)) |index| return .{ .index = index, .generation = taking.generation };
         _ = self.control.times_empty.fetchAdd(1, .monotonic);
         return null;
     }
+
+    const Taking = struct {
+        pool: *const Pool,
+        owner: u32,
+        generation: u32 = 0,
+
+        pub fn tryTake(self: *Taking, index: u32) bool {
+            const header = &self.pool.headers[index];
+            // SC: the look after a misleading bit was taken away, see free_set.zig.
+            const seen = header.load(.seq_cst);
+            if (seen.owner != owner_nobody or header.step(seen, self.owner) != null) return false;
+            self.generation = seen.next(self.owner).generation;
+            return true;
+        }
+    };
 
     fn refusal(self: *const Pool, seen: Word, slab: Slab) Error {
         _ = self;
@@ -317,15 +286,14 @@ pub const Pool = struct {
     pub fn free(self: *const Pool, slab: Slab, owner: u32) Error!Wake {
         const header = try self.headerOf(slab.index);
         if (header.step(own(slab, owner), owner_nobody)) |seen| return self.refusal(seen, slab);
-        self.push(slab.index);
-        return self.control.sleepers.take();
+        self.free_set.add(slab.index);
+        return self.control.sleepers.take(self.isShared());
     }
 
     /// Takes a slab out of use for good: somebody may still see its memory.
     pub fn retire(self: *const Pool, slab: Slab, owner: u32) Error!void {
         const header = try self.headerOf(slab.index);
-        if (header.step(own(slab, owner), owner_nobody)) |seen| return self.refusal(seen, slab);
-        _ = self.control.retired.fetchAdd(1, .monotonic);
+        if (header.step(own(slab, owner), owner_retired)) |seen| return self.refusal(seen, slab);
     }
 
     /// Before its handle is committed to a ring: the slab is nobody's, on its way to `place`.
@@ -385,10 +353,19 @@ pub const Pool = struct {
 
     fn returnOne(self: *const Pool, index: u32, word: Word) bool {
         if (self.headers[index].step(word, owner_nobody) != null) return false;
-        self.push(index);
+        self.free_set.add(index);
         // The caller may be dying, or have no bell of this pool: event loops are told by `orphans`.
-        _ = self.control.sleepers.takeFutex();
+        _ = self.control.sleepers.takeFutex(self.isShared());
         return true;
+    }
+
+    /// Does what a process that was killed may have begun: a slab that it freed is in the set, and
+    /// whoever it was to wake is awake.
+    pub fn mend(self: *const Pool) void {
+        for (0..self.count) |index| {
+            if (self.headers[index].load(.seq_cst).owner == owner_nobody) self.free_set.add(@intCast(index));
+        }
+        self.interrupt();
     }
 
     // ---- waiting ----
@@ -397,7 +374,7 @@ pub const Pool = struct {
     /// is up.
     pub fn wait(self: *const Pool, strategy: wait_module.Strategy, timeout_ns: u64) bool {
         const sleepers = &self.control.sleepers;
-        var sleeper: Sleeper = .{ .sleepers = sleepers };
+        var sleeper: Sleeper = .{ .sleepers = sleepers, .is_shared = self.isShared() };
         const condition: WorthALook = .{ .pool = self, .count_before = sleepers.futex_count.load(.seq_cst) };
         return wait_module.wait(strategy, timeout_ns, &sleeper, condition);
     }
@@ -414,26 +391,29 @@ pub const Pool = struct {
 
     /// Ends the wait of every thread that waits for a slab: what it wants it for may be over.
     pub fn interrupt(self: *const Pool) void {
-        self.control.sleepers.wakeThreads();
+        self.control.sleepers.wakeThreads(self.isShared());
     }
 
-    /// Arms the pool's bell. False: a slab is free; do not sleep.
-    pub fn arm(self: *const Pool) bool {
-        self.control.sleepers.armBell();
-        return !self.holds();
+    /// Arms the pool's bell. Null: a slab is free; do not sleep. Else what a ringer has to see in
+    /// wakeWord() that is to ring it, where other processes free.
+    pub fn arm(self: *const Pool) ?u32 {
+        var count: u32 = 0;
+        if (self.isShared()) count = self.control.sleepers.armFutex() else self.control.sleepers.armBell();
+        return if (self.holds()) null else count;
+    }
+
+    pub fn wakeWord(self: *const Pool) *const std.atomic.Value(u32) {
+        return &self.control.sleepers.futex_count;
     }
 
     pub fn statistics(self: *const Pool) Statistics {
-        var sum: Statistics = .{
-            .retired = self.control.retired.load(.monotonic),
-            .times_empty = self.control.times_empty.load(.monotonic),
-        };
+        var sum: Statistics = .{ .times_empty = self.control.times_empty.load(.monotonic) };
         for (0..self.count) |index| switch (self.headers[index].load(.monotonic).owner) {
             owner_nobody => sum.free += 1,
             owner_in_flight => sum.in_flight += 1,
+            owner_retired => sum.retired += 1,
             else => sum.owned += 1,
         };
-        sum.free -|= sum.retired;
         return sum;
     }
 };
@@ -503,7 +483,7 @@ fn isBefore(sequence: u32, counter: u32) bool {
 const testing = std.testing;
 
 test "a slab is good for one step: every other use of its handle is refused" {
-    const pool = try Pool.create(100, 2);
+    const pool = try Pool.create(100, 2, false);
     defer pool.segment.destroy();
     const first = pool.alloc(7).?;
     const second = pool.alloc(8).?;
@@ -526,22 +506,8 @@ test "a slab is good for one step: every other use of its handle is refused" {
     try testing.expectEqual(Statistics{ .free = 2, .times_empty = 1 }, pool.statistics());
 }
 
-test "the head of the free stack is never the same word twice" {
-    const pool = try Pool.create(64, 2);
-    defer pool.segment.destroy();
-    const before = pool.control.head.load(.seq_cst);
-    const first = pool.alloc(7).?;
-    const second = pool.alloc(7).?;
-    _ = try pool.free(first, 7);
-    // The same slab is first again and its `next` another: a pop that has read both must fail.
-    const after = pool.control.head.load(.seq_cst);
-    try testing.expectEqual(@as(Head, @bitCast(before)).first, @as(Head, @bitCast(after)).first);
-    try testing.expect(before != after);
-    _ = try pool.free(second, 7);
-}
-
 test "what is in flight returns when its place is lost" {
-    const pool = try Pool.create(4096, 3);
+    const pool = try Pool.create(4096, 3, false);
     defer pool.segment.destroy();
     for (0..3) |sequence| {
         const slab = pool.alloc(7).?;
@@ -561,12 +527,18 @@ test "what is in flight returns when its place is lost" {
 }
 
 test "a free wakes whoever sleeps, and says when a bell has to be rung" {
-    const pool = try Pool.create(1, 1);
+    for ([_]bool{ false, true }) |is_shared| try expectWakes(is_shared);
+}
+
+fn expectWakes(is_shared: bool) !void {
+    const pool = try Pool.create(1, 1, is_shared);
     defer pool.segment.destroy();
     var slab = pool.alloc(7).?;
-    try testing.expect(pool.arm());
+    const armed = pool.arm().?;
+    if (is_shared) try testing.expectEqual(pool.wakeWord().load(.seq_cst), armed);
     try testing.expectEqual(.ring_bell, try pool.free(slab, 7));
-    try testing.expect(!pool.arm());
+    if (is_shared) try testing.expect(pool.wakeWord().load(.seq_cst) != armed);
+    try testing.expect(pool.arm() == null);
     slab = pool.alloc(7).?;
     const Waiter = struct {
         fn run(waiting: *const Pool, got: *bool) void {
@@ -581,8 +553,30 @@ test "a free wakes whoever sleeps, and says when a bell has to be rung" {
     try testing.expect(got);
 }
 
+test "what a killed process freed and did not add to the set is found after mend()" {
+    const pool = try Pool.create(64, 2, true);
+    defer pool.segment.destroy();
+    const slab = pool.alloc(7).?;
+    _ = pool.alloc(7).?;
+    try testing.expect(pool.headers[slab.index].step(Pool.own(slab, 7), owner_nobody) == null);
+    try testing.expect(pool.alloc(7) == null);
+    const armed = pool.arm().?;
+    pool.mend();
+    try testing.expect(pool.wakeWord().load(.seq_cst) != armed);
+    try testing.expectEqual(slab.index, pool.alloc(7).?.index);
+    // A retired one stays out of use.
+    try pool.retire(.{ .index = slab.index, .generation = slab.generation + 2 }, 7);
+    pool.mend();
+    try testing.expect(pool.alloc(7) == null);
+    try testing.expectEqual(Statistics{ .owned = 1, .retired = 1, .times_empty = 2 }, pool.statistics());
+}
+
 test "threads that allocate, write, hand over and free never share a slab" {
-    const pool = try Pool.create(64, 4);
+    for ([_]bool{ false, true }) |is_shared| try expectUnshared(is_shared);
+}
+
+fn expectUnshared(is_shared: bool) !void {
+    const pool = try Pool.create(64, 4, is_shared);
     defer pool.segment.destroy();
     const Work = struct {
         fn run(shared: *const Pool, owner: u32, failures: *std.atomic.Value(u32)) void {

@@ -35,7 +35,7 @@ fn send(pool: *endpoint.Slot, sender: *endpoint.Slot, commits: bool) !Slab {
 }
 
 test "a thread that dies returns what it owned and what it had not committed, and no more" {
-    const pool = try endpoint.createPool(64, 8);
+    const pool = try endpoint.createPool(64, 8, false);
     const handle = try createChannel();
     try endpoint.attachPool(handle, pool.handle.raw);
     const receiver = try endpoint.openDirectly(handle, .receiver);
@@ -65,7 +65,7 @@ test "a thread that dies returns what it owned and what it had not committed, an
 }
 
 test "what is in flight returns with the receiver, or with the channel" {
-    const pool = try endpoint.createPool(64, 8);
+    const pool = try endpoint.createPool(64, 8, false);
     const handle = try createChannel();
     try endpoint.attachPool(handle, pool.handle.raw);
     try testing.expectError(error.InvalidArgument, endpoint.attachPool(handle, pool.handle.raw));
@@ -108,7 +108,7 @@ test "what is in flight returns with the receiver, or with the channel" {
 }
 
 test "who sleeps for want of a slab is told when an endpoint, or a receiver, leaves some behind" {
-    const pool = try endpoint.createPool(64, 2);
+    const pool = try endpoint.createPool(64, 2, false);
     const slabs = &pool.channel.slabs.?;
     const second = try endpoint.openEndpoint(try endpoint.issueTicket(pool.handle.raw, .pool), .pool);
     _ = slabs.alloc(second.handle.raw).?;
@@ -134,7 +134,7 @@ test "who sleeps for want of a slab is told when an endpoint, or a receiver, lea
 }
 
 test "a pool is no channel, and a channel no pool" {
-    const pool = try endpoint.createPool(64, 1);
+    const pool = try endpoint.createPool(64, 1, false);
     const handle = try createChannel();
     try testing.expectError(error.InvalidArgument, endpoint.issueTicket(pool.handle.raw, .sender));
     try testing.expectError(error.InvalidArgument, endpoint.issueTicket(handle, .pool));
@@ -149,7 +149,7 @@ test "a pool is no channel, and a channel no pool" {
 
 test "unused tickets are taken back when nobody has the pool any more, whoever issued them" {
     const alive = endpoint.channelCount();
-    const pool = try endpoint.createPool(64, 1);
+    const pool = try endpoint.createPool(64, 1, false);
     const early = try endpoint.issueTicket(pool.handle.raw, .pool);
     const second = try endpoint.openEndpoint(try endpoint.issueTicket(pool.handle.raw, .pool), .pool);
     _ = try endpoint.closeEndpoint(pool.handle.raw);
@@ -163,7 +163,7 @@ test "unused tickets are taken back when nobody has the pool any more, whoever i
 }
 
 test "what is in flight returns when its channel's memory goes, though nobody disposed of it" {
-    const pool = try endpoint.createPool(64, 2);
+    const pool = try endpoint.createPool(64, 2, false);
     const Creator = struct {
         fn run(attached: *std.atomic.Value(bool), pool_ticket: anytype, tickets: *[2]@TypeOf(pool_ticket)) void {
             const own = endpoint.openEndpoint(pool_ticket, .pool) catch unreachable;
@@ -204,7 +204,7 @@ fn claimOne(receiver: *endpoint.Slot) !void {
 }
 
 test "a slab given back behind an older claim returns with its receiver, once" {
-    const pool = try endpoint.createPool(64, 4);
+    const pool = try endpoint.createPool(64, 4, false);
     const slabs = &pool.channel.slabs.?;
     const handle = try createShared(3);
     try endpoint.attachPool(handle, pool.handle.raw);
@@ -244,7 +244,7 @@ test "a slab given back behind an older claim returns with its receiver, once" {
 }
 
 test "who waits for a slab is told when its channel closes" {
-    const pool = try endpoint.createPool(64, 1);
+    const pool = try endpoint.createPool(64, 1, false);
     const slabs = &pool.channel.slabs.?;
     _ = slabs.alloc(pool.handle.raw).?;
     for (0..3) |way| {

@@ -2,9 +2,11 @@
 //! parting.
 //!
 //!   process:  Hello      who speaks, and what it wants to be
-//!   keeper:   Welcome    the answer; with it the memory's descriptor, and behind it what the program
-//!                        that shares says about its values (the descriptor of a layout, opaque here)
-//!   process:  Bye        it has closed its endpoint. A connection that ends without it is a death.
+//!   keeper:   Welcome    the answer; with it the memory's descriptor, and its pool's if it has one, and
+//!                        behind it what the program that shares says about its values (the descriptor
+//!                        of a layout, opaque here)
+//!   process:  Bye        it has closed its endpoint. A connection that ends without it is a death. Where
+//!                        there is a pool the connection stays: what was received may still be in use.
 //!
 //! Both sides are of one machine, so numbers are in its byte order. Either may be hostile: a message
 //! has one size, or, a welcome, a bounded one.
@@ -12,7 +14,7 @@
 const std = @import("std");
 
 /// Of what the messages mean; the memory has a version of its own.
-pub const version: u32 = 1;
+pub const version: u32 = 2;
 const magic: u64 = 0x6572_6977_6c6c_696d; // "millwire", little endian
 
 pub const descriptor_bytes_max = 64 << 10;
@@ -27,7 +29,7 @@ pub const Head = extern struct {
 
 pub const Hello = extern struct {
     head: Head = .{ .type = .hello },
-    /// A ticket.Role: sender or receiver.
+    /// A ticket.Role.
     role: u32,
     _: u32 = 0,
 };
@@ -58,8 +60,10 @@ pub const Welcome = extern struct {
     has_records: u32 = 0,
     /// So many bytes follow.
     descriptor_bytes: u32 = 0,
-    /// Under which number the keeper knows this process as an owner of slabs.
+    /// Under which number the keeper knows this endpoint as an owner of slabs; 0: there is no pool.
     owner: u32 = 0,
+    /// Under which number slabs on their way in this channel say so.
+    channel: u64 = 0,
 };
 
 pub const Bye = extern struct {

@@ -2,11 +2,13 @@
 //!
 //! The keeper claims the ring, or the receiver's place, for the other process, and remembers it here, in
 //! memory of its own: when the process dies nothing that it could have written decides what is given
-//! back. The callers hold the mutex of endpoint.zig.
+//! back. The same of a pool: the keeper says under which number the other process owns slabs. The callers
+//! hold the mutex of endpoint.zig.
 
 const std = @import("std");
 const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
+const pool_module = @import("pool.zig");
 const protocol = @import("protocol.zig");
 const segment_module = @import("segment.zig");
 const Receiver = @import("receiver.zig").Receiver;
@@ -53,6 +55,47 @@ pub const Tenants = struct {
     }
 };
 
+/// The numbers by which endpoints in other processes own slabs of a pool.
+pub const Owners = struct {
+    live: std.AutoHashMapUnmanaged(u32, void) = .empty,
+    last: u32 = pool_module.owner_remote_last,
+
+    fn take(self: *Owners) error{OutOfMemory}!u32 {
+        while (true) {
+            self.last = if (self.last == pool_module.owner_remote_last) pool_module.owner_remote_first else self.last + 1;
+            const entry = try self.live.getOrPut(std.heap.c_allocator, self.last);
+            if (!entry.found_existing) return self.last;
+        }
+    }
+
+    pub fn destroy(self: *Owners) void {
+        self.live.deinit(std.heap.c_allocator);
+    }
+};
+
+/// What the keeper of a pool knows of an endpoint in another process that can own slabs.
+pub const Owner = struct {
+    pool: *Channel,
+    number: u32,
+
+    /// The pool gets a reference.
+    pub fn open(pool: *Channel) error{OutOfMemory}!Owner {
+        const number = try pool.owners.?.take();
+        pool.references += 1;
+        return .{ .pool = pool, .number = number };
+    }
+
+    /// The other process has nothing here any more. Whether it was killed in the middle of something
+    /// nobody knows.
+    pub fn close(self: Owner) void {
+        endpoint.returnOwned(self.pool, self.number);
+        _ = self.pool.owners.?.live.remove(self.number);
+        self.pool.slabs.?.mend();
+        endpoint.tellSlabSleepers(self.pool);
+        endpoint.dereference(self.pool);
+    }
+};
+
 pub const Proxy = struct {
     channel: *Channel,
     role: Role,
@@ -87,8 +130,15 @@ pub const Proxy = struct {
         const is_its = channel.tenants.?.has(self.role, self.index, self.number);
         switch (self.role) {
             .sender => {
-                // Also of one that said it has: sealing twice is sealing once.
-                if (is_its) Sender.sealLeft(channel.segment, self.index);
+                if (is_its) {
+                    // Before the seal: then the ring can be another's.
+                    endpoint.returnInFlight(channel, pool_module.Uncommitted{
+                        .segment = channel.segment,
+                        .ring = self.index,
+                    });
+                    // Also of one that said it has: sealing twice is sealing once.
+                    Sender.sealLeft(channel.segment, self.index);
+                }
                 _ = endpoint.dropSenderReference(channel, .cannot_ring);
             },
             .receiver => if (is_its) Receiver.leaveBehind(channel.segment, self.index, .{
@@ -98,6 +148,8 @@ pub const Proxy = struct {
             }),
             .pool => unreachable,
         }
+        endpoint.returnUnreceivable(channel);
+        endpoint.interruptSlabSleepers(channel);
         // It may have died between taking an arm and waking who had armed.
         if (how == .died) channel_module.wakeEveryone(channel.segment);
         endpoint.tellSleepers(channel);

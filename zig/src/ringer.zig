@@ -110,6 +110,8 @@ pub const Watch = struct {
     /// Not to be touched once `is_gone`, nor the word in it.
     segment: Segment,
     word: *const std.atomic.Value(u32),
+    /// The word is a count of wake-ups, not an arm: any number may be armed.
+    is_count: bool,
     bells: Bells,
     ring_index: u32,
     /// The arm that was set, as long as nobody knows that it is gone; awake: none.
@@ -188,7 +190,7 @@ const Ringer = struct {
             // by whoever is rung.
             if (armed == @intFromEnum(bell.Waiting.awake) or watched.word.load(.acquire) == armed) continue;
             watched.armed.store(@intFromEnum(bell.Waiting.awake), .monotonic);
-            if (armed == @intFromEnum(bell.Waiting.event_fd_shared)) {
+            if (!watched.is_count and armed == @intFromEnum(bell.Waiting.event_fd_shared)) {
                 if (watched.segment.notifier) |notifier| notifier.write(watched.bells.receiver_index);
                 continue;
             }
@@ -315,16 +317,18 @@ pub fn register(id: u32, segment: Segment, place: *?*Registration) Error!u32 {
     return registration.id;
 }
 
-/// Has a ringer watch a wait word of a shared segment, and ring `bells` when its arm is gone. Answers
-/// the number of the post, as register().
-pub fn watch(
-    id: u32,
-    segment: Segment,
-    word: *const bell.WaitWord,
+/// What a ringer watches.
+pub const Watched = struct {
+    /// In a shared segment.
+    word: *const std.atomic.Value(u32),
+    is_count: bool = false,
+    /// To be rung when the word is not what was armed any more.
     bells: Bells,
-    ring_index: u32,
-    place: *?*Watch,
-) Error!u32 {
+    ring_index: u32 = 0,
+};
+
+/// Has a ringer watch a word of a shared segment. Answers the number of the post, as register().
+pub fn watch(id: u32, segment: Segment, what: Watched, place: *?*Watch) Error!u32 {
     mutex.lock();
     defer mutex.unlock();
     const ringer = try find(id);
@@ -338,9 +342,10 @@ pub fn watch(
         .ringer = ringer,
         .id = ringer.posts,
         .segment = segment,
-        .word = &word.word,
-        .bells = bells,
-        .ring_index = ring_index,
+        .word = what.word,
+        .is_count = what.is_count,
+        .bells = what.bells,
+        .ring_index = what.ring_index,
     };
     place.* = watched;
     ringer.watches.append(&watched.listed);
@@ -357,11 +362,11 @@ pub fn isWatched(place: *const ?*Watch) bool {
 }
 
 /// The word has been armed: the ringer is to sleep on it.
-pub fn kick(place: *const ?*Watch, armed: bell.Waiting) void {
+pub fn kick(place: *const ?*Watch, armed: u32) void {
     const watched = place.* orelse return;
     mutex.lock();
     defer mutex.unlock();
-    watched.armed.store(@intFromEnum(armed), .monotonic);
+    watched.armed.store(armed, .monotonic);
     // One that has died in the meantime has counted `orphans` up.
     if (watched.ringer) |ringer| ringer.wake();
 }
@@ -626,13 +631,17 @@ fn testWatch(has_no_wait_any: bool) !void {
     const thread = try std.Thread.spawn(.{}, TestAttendant.work, .{&attendant});
     for (&places, 0..) |*place, index| {
         const sender: u32 = @intCast(index);
-        _ = try watch(attendant.id, segment, &segment.waitLine(sender).sender_wait, .{ .sender = true }, sender, place);
+        _ = try watch(attendant.id, segment, .{
+            .word = &segment.waitLine(sender).sender_wait.word,
+            .bells = .{ .sender = true },
+            .ring_index = sender,
+        }, place);
         try std.testing.expect(isWatched(place));
     }
     for (1..50) |round| {
         for (&places, 0..) |*place, index| {
             segment.waitLine(@intCast(index)).sender_wait.arm(.bell_shared);
-            kick(place, .bell_shared);
+            kick(place, @intFromEnum(bell.Waiting.bell_shared));
         }
         // What a waker in another process does, and it knows nothing of a ringer. Some arms are taken
         // before the ringer sleeps on them, some after.
@@ -643,7 +652,7 @@ fn testWatch(has_no_wait_any: bool) !void {
     }
     // One that disarms is not rung.
     segment.waitLine(0).sender_wait.arm(.bell_shared);
-    kick(&places[0], .bell_shared);
+    kick(&places[0], @intFromEnum(bell.Waiting.bell_shared));
     rest(&places[0]);
     _ = segment.waitLine(0).sender_wait.disarm();
     for (&places) |*place| unwatch(place);
@@ -672,9 +681,13 @@ test "a ringer watches more words than it can sleep on" {
     const thread = try std.Thread.spawn(.{}, TestAttendant.work, .{&attendant});
     for (&places, 0..) |*place, index| {
         const word = &segment.waitLine(@intCast(index)).sender_wait;
-        _ = try watch(attendant.id, segment, word, .{ .sender = true }, @intCast(index % 8), place);
+        _ = try watch(attendant.id, segment, .{
+            .word = &word.word,
+            .bells = .{ .sender = true },
+            .ring_index = @intCast(index % 8),
+        }, place);
         word.arm(.bell_shared);
-        kick(place, .bell_shared);
+        kick(place, @intFromEnum(bell.Waiting.bell_shared));
     }
     for ([_]u32{ 299, 0, 150, 7 }) |index| _ = segment.waitLine(index).sender_wait.take();
     for ([_]u32{ 299 % 8, 0, 150 % 8, 7 }) |index| try TestAttendant.await(&attendant.rung[index], 1);
@@ -691,18 +704,18 @@ test "whoever is watched by a ringer that dies is owed a look, and passes to the
     var place: ?*Watch = null;
     const word = &segment.waitLine(0).sender_wait;
     const first = try create();
-    _ = try watch(first, segment, word, .{ .sender = true }, 0, &place);
+    _ = try watch(first, segment, .{ .word = &word.word, .bells = .{ .sender = true } }, &place);
     try std.testing.expect(isWatched(&place));
     word.arm(.bell_shared);
-    kick(&place, .bell_shared);
+    kick(&place, @intFromEnum(bell.Waiting.bell_shared));
     _ = try close(first, false);
     try std.testing.expect(!isWatched(&place));
     try std.testing.expectEqual(1, segment.control().orphans.raw);
-    kick(&place, .bell_shared); // reaches nobody
+    kick(&place, @intFromEnum(bell.Waiting.bell_shared)); // reaches nobody
     const second = try create();
-    _ = try watch(second, segment, word, .{ .sender = true }, 0, &place);
+    _ = try watch(second, segment, .{ .word = &word.word, .bells = .{ .sender = true } }, &place);
     word.arm(.bell_shared);
-    kick(&place, .bell_shared);
+    kick(&place, @intFromEnum(bell.Waiting.bell_shared));
     _ = foreign.waitLine(0).sender_wait.take();
     var request: Request = .{};
     try std.testing.expect(try wait(second, 1, 0, &request));

@@ -9,6 +9,7 @@
 //!                    so that a ring's pages can live beside their producer
 //!   histogram_offset the histogram of latencies, and then a stamp for every slot of every ring: only
 //!                    in a channel that tracks latency
+//!   slabs            of a pool: its control lines, the free set, a header for every slab, the slabs
 //!
 //! Lines are 128 bytes apart: x86 prefetches cache lines in pairs, and several arm64 cores have
 //! 128-byte lines.
@@ -16,6 +17,7 @@
 const std = @import("std");
 const os = @import("os/linux.zig");
 const bell = @import("bell.zig");
+const FreeSet = @import("free_set.zig").FreeSet;
 const Histogram = @import("histogram.zig").Histogram;
 const Notifier = @import("event_fd.zig").Notifier;
 const ReadySet = @import("ready_set.zig").ReadySet;
@@ -27,7 +29,7 @@ pub const senders_max = ReadySet.rings_max;
 pub const ring_bytes_max = 1 << 32;
 pub const reason_bytes_max = 1024;
 pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
-pub const layout_version: u32 = 5;
+pub const layout_version: u32 = 6;
 
 /// More would not fit the word that says who sleeps.
 pub const receivers_max = 64;
@@ -77,7 +79,11 @@ pub const Header = extern struct {
     stamps_stride: u64,
     /// A HugePages: where the rings begin follows from it.
     huge_pages: u32,
+    /// Of a pool: how many slabs of how many bytes; else 0.
+    slab_count: u32,
+    slab_bytes: u32,
     reserved: u32 = 0,
+    slabs_offset: u64,
 
     /// Of the segment that this shape makes.
     fn of(geometry: Geometry) Header {
@@ -100,6 +106,9 @@ pub const Header = extern struct {
             .stamps_offset = geometry.stamps_offset,
             .stamps_stride = geometry.stamps_stride,
             .huge_pages = @intFromEnum(geometry.huge_pages),
+            .slab_count = geometry.slabs.count,
+            .slab_bytes = geometry.slabs.bytes,
+            .slabs_offset = geometry.slabs.offset,
         };
         header.checksum = std.hash.Crc32.hash(std.mem.asBytes(&header));
         return header;
@@ -365,6 +374,51 @@ pub const Shape = struct {
     /// Over a memfd, which another process can map.
     is_shared: bool = false,
     huge_pages: HugePages = .system,
+    /// A pool of so many slabs, of so many bytes each; it has the segment of a channel that is not used.
+    slab_count: u32 = 0,
+    slab_bytes: u32 = 0,
+};
+
+pub const slabs_max = 1 << 20;
+pub const slab_bytes_max = 1 << 30;
+
+/// Where everything of a pool lies, behind the rings.
+pub const Slabs = struct {
+    count: u32 = 0,
+    bytes: u32 = 0,
+    /// From one slab to the next.
+    stride: u64 = 0,
+    control_offset: u64 = 0,
+    free_offset: u64 = 0,
+    headers_offset: u64 = 0,
+    /// The first slab.
+    offset: u64 = 0,
+
+    /// What lies at `control_offset`, in lines.
+    pub const control_bytes = 3 * line_bytes;
+    /// What each slab has at `headers_offset`.
+    pub const header_bytes = 64;
+
+    fn init(count: u32, bytes: u32, start: u64) Geometry.Error!Slabs {
+        if (count > slabs_max or bytes == 0 or bytes > slab_bytes_max) return error.InvalidGeometry;
+        const begin = std.mem.alignForward(u64, start, os.page_bytes);
+        const free_offset = begin + control_bytes;
+        const free_end = free_offset + @as(u64, FreeSet.lengthOf(count)) * @sizeOf(u64);
+        const headers_offset = std.mem.alignForward(u64, free_end, line_bytes);
+        return .{
+            .count = count,
+            .bytes = bytes,
+            .stride = std.mem.alignForward(u64, bytes, if (bytes >= os.page_bytes) os.page_bytes else line_bytes),
+            .control_offset = begin,
+            .free_offset = free_offset,
+            .headers_offset = headers_offset,
+            .offset = std.mem.alignForward(u64, headers_offset + @as(u64, count) * header_bytes, pageBytes()),
+        };
+    }
+
+    fn end(self: Slabs) u64 {
+        return self.offset + self.stride * self.count;
+    }
 };
 
 pub const Geometry = struct {
@@ -386,6 +440,7 @@ pub const Geometry = struct {
     histogram_offset: u64,
     stamps_offset: u64,
     stamps_stride: u64,
+    slabs: Slabs,
     total_bytes: u64,
 
     pub const Error = error{InvalidGeometry};
@@ -419,6 +474,9 @@ pub const Geometry = struct {
         const rings_end = rings_offset + ring_stride * senders;
         const stamps_offset = std.mem.alignForward(u64, rings_end + @sizeOf(Histogram), page);
         const stamps_stride = std.mem.alignForward(u64, @as(u64, capacity) * @sizeOf(u64), page);
+        const channel_end = if (shape.has_latency) stamps_offset + stamps_stride * senders else rings_end;
+        if (shape.slab_count == 0 and shape.slab_bytes != 0) return error.InvalidGeometry;
+        const slabs: Slabs = if (shape.slab_count == 0) .{} else try .init(shape.slab_count, shape.slab_bytes, channel_end);
         return .{
             .kind = shape.kind,
             .slot_bytes = shape.slot_bytes,
@@ -437,7 +495,8 @@ pub const Geometry = struct {
             .histogram_offset = rings_end,
             .stamps_offset = stamps_offset,
             .stamps_stride = stamps_stride,
-            .total_bytes = if (shape.has_latency) stamps_offset + stamps_stride * senders else rings_end,
+            .slabs = slabs,
+            .total_bytes = if (slabs.count == 0) channel_end else slabs.end(),
         };
     }
 
@@ -466,6 +525,8 @@ pub const Segment = struct {
     notifier: ?*Notifier = null,
     /// The memfd it lies over, if it is shared. Its creator closes it, with the mapping.
     fd: ?i32 = null,
+    /// Which file that is, the same in every process; 0: none.
+    inode: u64 = 0,
 
     /// Reserves and initialises a segment. `initial_sequence` starts every ring's counters there;
     /// tests use it to begin just below the wrap.
@@ -478,7 +539,8 @@ pub const Segment = struct {
             if (fd) |opened| os.closeDescriptor(opened);
             return error.OutOfMemory;
         };
-        const self: Segment = .{ .base = base, .geometry = geometry, .fd = fd };
+        const inode = if (fd) |opened| (os.factsOf(opened) orelse os.FileFacts.unknown).inode else 0;
+        const self: Segment = .{ .base = base, .geometry = geometry, .fd = fd, .inode = inode };
         const header: *Header = @ptrCast(base);
         header.* = .of(geometry);
         // Fresh pages are zero: every wait word awake, every ring free, nothing ready. A head that
@@ -530,11 +592,13 @@ pub const Segment = struct {
             .has_latency = header.has_latency != 0,
             .is_shared = true,
             .huge_pages = HugePages.fromInt(header.huge_pages) orelse return error.WrongLayout,
+            .slab_count = header.slab_count,
+            .slab_bytes = header.slab_bytes,
         }) catch return error.WrongLayout;
         if (!std.meta.eql(header, Header.of(geometry))) return error.WrongLayout;
         if (geometry.total_bytes > facts.bytes) return error.Truncated;
         const base = os.reservePages(geometry.total_bytes, geometry.alignment, fd) orelse return error.OutOfMemory;
-        return .{ .base = base, .geometry = geometry, .fd = fd };
+        return .{ .base = base, .geometry = geometry, .fd = fd, .inode = facts.inode };
     }
 
     pub fn destroy(self: Segment) void {
@@ -633,6 +697,16 @@ test "Segment.create reports what cannot be mapped" {
     if (Segment.create(geometry, 0)) |created| created.destroy() else |err| try std.testing.expectEqual(error.OutOfMemory, err);
 }
 
+fn testPool() !Segment {
+    return .create(try Geometry.init(.{
+        .slot_bytes = 8,
+        .capacity = 1,
+        .slab_count = 130,
+        .slab_bytes = 100,
+        .is_shared = true,
+    }), 0);
+}
+
 fn testShared(kind: Kind) !Segment {
     return .create(try Geometry.init(.{
         .kind = kind,
@@ -716,7 +790,11 @@ fn testFile(like: Segment, seals: u32) !i32 {
 }
 
 test "Segment.attach refuses every altered word of the header" {
-    const made = try testShared(.mpmc);
+    try expectAlteredRefused(try testShared(.mpmc));
+    try expectAlteredRefused(try testPool());
+}
+
+fn expectAlteredRefused(made: Segment) !void {
     defer made.destroy();
     const words: *[@sizeOf(Header) / 4]u32 = @ptrCast(made.base);
     for (words, 0..) |*word, index| {

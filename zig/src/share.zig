@@ -16,6 +16,8 @@ const endpoint = @import("endpoint.zig");
 const os = @import("os/linux.zig");
 const protocol = @import("protocol.zig");
 const sockets = @import("os/sockets.zig");
+const channel_module = @import("channel.zig");
+const Owner = @import("proxy.zig").Owner;
 const Proxy = @import("proxy.zig").Proxy;
 const Role = @import("ticket.zig").Role;
 const Channel = endpoint.Channel;
@@ -34,13 +36,15 @@ const rest_ns = 100 * std.time.ns_per_ms;
 pub const Roles = packed struct(u32) {
     senders: bool = false,
     receivers: bool = false,
-    _: u30 = 0,
+    /// Of a pool, which offers nothing else.
+    pools: bool = false,
+    _: u29 = 0,
 
     fn has(self: Roles, role: Role) bool {
         return switch (role) {
             .sender => self.senders,
             .receiver => self.receivers,
-            .pool => false,
+            .pool => self.pools,
         };
     }
 };
@@ -67,6 +71,8 @@ pub const Share = struct {
     strangers: u32 = 0,
     /// What the program has of it.
     handle: u32 = 0,
+    /// The handle it was opened by, and ends with.
+    opener: u32 = 0,
     /// In the list of the channel.
     listed: std.DoublyLinkedList.Node = .{},
     /// Endpoints that came through it and are open.
@@ -145,7 +151,7 @@ pub const Share = struct {
         while (next) |node| {
             next = node.next;
             const peer: *Peer = @fieldParentPtr("listed", node);
-            if (peer.proxy == null) peer.drop(.died);
+            if (peer.role == null) peer.drop(.died);
         }
         endpoint.uncountShare(self.channel, self.options.roles);
     }
@@ -205,7 +211,7 @@ pub const Share = struct {
         var next = self.peers.first;
         while (next) |node| : (next = node.next) {
             const peer: *Peer = @fieldParentPtr("listed", node);
-            if (peer.proxy == null) return peer.drop(.died);
+            if (peer.role == null) return peer.drop(.died);
         }
     }
 };
@@ -233,8 +239,12 @@ const Peer = struct {
     socket: Watched,
     /// Readable when the process is gone, whoever else has its end of the socket.
     process: ?Watched = null,
-    /// What was claimed for it; null before it has said hello.
+    /// What it has asked for and got; null before it has said hello.
+    role: ?Role = null,
+    /// What was claimed for it, until it is closed; null for a pool.
     proxy: ?Proxy = null,
+    /// As what it owns slabs, if there is a pool, until the connection ends.
+    owner: ?Owner = null,
     listed: std.DoublyLinkedList.Node = .{},
 
     /// Takes the descriptor, unless it fails.
@@ -259,9 +269,12 @@ const Peer = struct {
         };
         defer received.drop();
         const message = buffer[0..@min(received.bytes, buffer.len)];
-        if (self.proxy == null) return self.hear(message, &received);
+        if (self.role == null) return self.hear(message, &received);
         // Anything but a farewell is nonsense from here on.
-        self.drop(protocol.endOf(message));
+        const how = protocol.endOf(message);
+        // The slabs it has received may still be in use.
+        if (how == .closed and self.proxy != null and self.owner != null) return self.closeProxy(how);
+        self.drop(how);
     }
 
     fn onProcess(self: *Peer, _: attendant.Happening) void {
@@ -281,22 +294,29 @@ const Peer = struct {
         const role = Role.fromInt(hello.role) orelse return self.sendAway(.not_understood);
         if (!share.options.roles.has(role)) return self.sendAway(.role_refused);
         self.watchProcess(received.takePidfd(), sender.pid) catch return self.drop(.died);
-        const proxy = Proxy.open(share.channel, role) catch |err| return self.sendAway(switch (err) {
+        self.claim(share.channel, role) catch |err| return self.sendAway(switch (err) {
             error.ChannelClosed => .channel_closed,
             error.TooManySenders => .too_many_senders,
             error.TooManyReceivers => .too_many_receivers,
             error.ReceiverTaken => .receiver_taken,
+            error.OutOfMemory => .out_of_memory,
         });
-        self.proxy = proxy;
+        self.role = role;
         share.strangers -= 1;
         share.connections += 1;
         attendant.setDeadline(self.socket.token, null);
-        self.welcome(share, proxy) catch return self.drop(.died);
+        self.welcome(share, role) catch return self.drop(.died);
         share.left -= 1;
         if (share.left == 0) {
             share.left = 1; // close() wants it open
             share.close();
         }
+    }
+
+    fn claim(self: *Peer, channel: *Channel, role: Role) (channel_module.OpenError || error{OutOfMemory})!void {
+        if (if (role == .pool) channel else channel.pool) |pool| self.owner = try .open(pool);
+        errdefer self.closeOwner();
+        if (role != .pool) self.proxy = try .open(channel, role);
     }
 
     fn watchProcess(self: *Peer, given: ?i32, pid: i32) sockets.Error!void {
@@ -305,20 +325,23 @@ const Peer = struct {
         self.process = .{ .fd = fd, .token = try attendant.watch(fd, self, onProcess) };
     }
 
-    fn welcome(self: *Peer, share: *Share, proxy: Proxy) sockets.Error!void {
+    fn welcome(self: *Peer, share: *Share, role: Role) sockets.Error!void {
         const channel = share.channel;
         var message: [protocol.welcome_bytes_max]u8 = undefined;
         const head: protocol.Welcome = .{
-            .role = @intFromEnum(proxy.role),
-            .index = proxy.index,
+            .role = @intFromEnum(role),
+            .index = if (self.proxy) |proxy| proxy.index else 0,
             .has_records = @intFromBool(channel.has_records),
             .descriptor_bytes = @intCast(share.options.descriptor.len),
+            .owner = if (self.owner) |owner| owner.number else 0,
+            .channel = channel.place_id,
         };
         @memcpy(message[0..@sizeOf(protocol.Welcome)], std.mem.asBytes(&head));
         const descriptor = message[@sizeOf(protocol.Welcome)..][0..share.options.descriptor.len];
         @memcpy(descriptor, share.options.descriptor);
         const length = @sizeOf(protocol.Welcome) + descriptor.len;
-        return sockets.send(self.socket.fd, message[0..length], &.{channel.segment.fd.?});
+        const memories = [_]i32{ channel.segment.fd.?, if (channel.pool) |pool| pool.segment.fd.? else -1 };
+        return sockets.send(self.socket.fd, message[0..length], memories[0..if (channel.pool == null) 1 else 2]);
     }
 
     fn sendAway(self: *Peer, why: protocol.Refusal) void {
@@ -326,17 +349,33 @@ const Peer = struct {
         self.drop(.died);
     }
 
-    /// The end of a connection, and of what was claimed for it.
+    /// The end of what was claimed for it.
+    fn closeProxy(self: *Peer, how: protocol.End) void {
+        const proxy = self.proxy orelse return;
+        self.proxy = null;
+        if (self.share) |share| share.connections -= 1;
+        proxy.close(how);
+    }
+
+    fn closeOwner(self: *Peer) void {
+        const owner = self.owner orelse return;
+        self.owner = null;
+        owner.close();
+    }
+
+    /// The end of a connection, and of everything that came by it.
     fn drop(self: *Peer, how: protocol.End) void {
         self.socket.close();
         if (self.process) |process| process.close();
         if (self.share) |share| {
             share.peers.remove(&self.listed);
-            if (self.proxy == null) share.strangers -= 1 else share.connections -= 1;
+            if (self.role == null) share.strangers -= 1;
+            if (self.role == .pool) share.connections -= 1;
             // The one end of a pair is all that such a share has.
-            if (self.proxy == null and share.is_pair) share.close();
+            if (self.role == null and share.is_pair) share.close();
         }
-        if (self.proxy) |proxy| proxy.close(how);
+        self.closeProxy(how);
+        self.closeOwner();
         allocator.destroy(self);
     }
 };

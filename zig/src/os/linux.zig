@@ -90,6 +90,10 @@ pub const FileFacts = struct {
     /// Sealed as createSharedMemory() does it, and on memory that is never short of pages: a mapping
     /// of these bytes meets no SIGBUS, whatever others do to the file.
     is_sealed: bool,
+    /// Tells it from every other file of its kind.
+    inode: u64,
+
+    pub const unknown: FileFacts = .{ .bytes = 0, .is_sealed = false, .inode = 0 };
 };
 
 /// Null: no such descriptor, or not a file.
@@ -97,12 +101,13 @@ pub fn factsOf(fd: i32) ?FileFacts {
     // The seals before the size: once they are there it does not change.
     const seals = linux.fcntl(fd, linux.F.GET_SEALS, 0);
     var stat: linux.Statx = undefined;
-    const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true, .SIZE = true }, &stat);
+    const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true, .SIZE = true, .INO = true }, &stat);
     if (linux.errno(result) != .SUCCESS or stat.mode & linux.S.IFMT != linux.S.IFREG) return null;
     const needed = linux.F.SEAL_SHRINK | linux.F.SEAL_GROW | linux.F.SEAL_SEAL;
     const unwanted = linux.F.SEAL_WRITE | linux.F.SEAL_FUTURE_WRITE;
     return .{
         .bytes = stat.size,
+        .inode = stat.ino,
         .is_sealed = linux.errno(seals) == .SUCCESS and seals & needed == needed and
             seals & unwanted == 0 and isOfPlainPages(fd),
     };
