@@ -257,6 +257,62 @@ fn put(segment: Segment, sender: *Sender, value: u64) !void {
     try testing.expect(sender.commit(1, 1) == .bells);
 }
 
+/// A random sequence of calls in one thread on a fresh channel; the answers, as one number.
+fn outcomeOf(kind: Kind, capacity: u32, seed: u64) !u64 {
+    const senders_count: u32 = if (kind.hasManySenders()) 3 else 1;
+    const receivers_count: u32 = if (kind.hasManyReceivers()) 3 else 1;
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = kind,
+        .slot_bytes = 8,
+        .capacity = capacity,
+        .senders_max = senders_count,
+        .receivers_max = receivers_count,
+    }), just_below_wrap);
+    defer segment.destroy();
+    var senders: [3]Sender = undefined;
+    for (senders[0..senders_count]) |*sender| sender.* = try Sender.open(segment, false);
+    var receivers: [3]Receiver = undefined;
+    for (receivers[0..receivers_count]) |*receiver| receiver.* = try Receiver.open(segment, false);
+    var random_state: std.Random.DefaultPrng = .init(seed);
+    const random = random_state.random();
+    var outcome: std.hash.Wyhash = .init(0);
+    for (0..2_000) |count| {
+        const answers: [4]u64 = if (random.boolean()) answers: {
+            const sender = &senders[random.uintLessThan(u32, senders_count)];
+            if (sender.producer.reserve(1) != .slots) break :answers .{ 0, 0, 0, 0 };
+            try put(segment, sender, count);
+            break :answers .{ 1, sender.producer.ring, sender.producer.position(), count };
+        } else answers: {
+            const receiver = &receivers[random.uintLessThan(u32, receivers_count)];
+            const most = random.uintLessThan(u32, 4);
+            if (receiver.poll(most) != .window) break :answers .{ 2, 0, 0, 0 };
+            const window = receiver.window();
+            const data: [*]const u64 = @ptrCast(@alignCast(segment.data(window.ring)));
+            const value = data[window.position];
+            const slots = random.uintAtMost(u32, window.slots);
+            _ = receiver.release(slots, slots);
+            break :answers .{ 3, window.ring, window.slots, value };
+        };
+        outcome.update(std.mem.sliceAsBytes(&answers));
+    }
+    const told = statistics.ofChannel(segment);
+    // Something was received: a sequence that does nothing has one outcome, too.
+    try testing.expect(told.messages_received > 100);
+    outcome.update(std.mem.asBytes(&told.messages_sent));
+    outcome.update(std.mem.asBytes(&told.messages_received));
+    return outcome.final();
+}
+
+test "a sequence of calls in one thread has one outcome, in every kind" {
+    for (std.enums.values(Kind)) |kind| {
+        for ([_]u32{ 1, 4 }) |capacity| {
+            const outcome = try outcomeOf(kind, capacity, 7);
+            try testing.expectEqual(outcome, try outcomeOf(kind, capacity, 7));
+            try testing.expect(outcome != try outcomeOf(kind, capacity, 8));
+        }
+    }
+}
+
 test "mpmc: a ring that is neither one's own nor the fullest is looked at within the bound" {
     const rings = 6;
     const segment = try Segment.create(try segment_module.Geometry.init(.{
