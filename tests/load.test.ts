@@ -222,7 +222,10 @@ test("another system or processor is an UnsupportedPlatformError that names both
     const { error } = JSON.parse(child.stdout) as Outcome;
     assert.equal(error?.name, "UnsupportedPlatformError");
     assert.equal(error.code, "UNSUPPORTED_PLATFORM");
-    assert.match(error.message, /^Cannot load Millrace: it needs Deno 2\.5 or Bun 1\.4, or later, on Linux/);
+    assert.match(
+      error.message,
+      /^Cannot load Millrace: it needs Deno 2\.5 or Bun 1\.4, or later, on Linux/,
+    );
     assert.match(error.message, says);
   }
 });
