@@ -81,7 +81,13 @@ export {
 export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record.ts";
 export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
-export { type Room, type RoomSetter, Sender, type SendOptions } from "./src/sender.ts";
+export {
+  type Room,
+  type RoomSetter,
+  type SendAllOptions,
+  Sender,
+  type SendOptions,
+} from "./src/sender.ts";
 export { type PoolShareOptions, Share, type ShareOptions, type SharePlace } from "./src/share.ts";
 export { closeFd, receiveFd, sendFd, socketPair } from "./src/sockets.ts";
 export { spmc } from "./src/spmc.ts";

@@ -27,7 +27,7 @@ export class LibraryError extends MillraceError {
   override name = "LibraryError";
 }
 
-/** This runtime, system or processor is not supported (`"UNSUPPORTED_PLATFORM"`). */
+/** This runtime, its version, the system or the processor is not supported (`"UNSUPPORTED_PLATFORM"`). */
 export class UnsupportedPlatformError extends MillraceError {
   /** The name of the class. */
   override name = "UnsupportedPlatformError";

@@ -7,37 +7,30 @@
 import { abiVersion, type Native } from "./abi.ts";
 import { openInBun } from "./bun.ts";
 import { openInDeno } from "./deno.ts";
-import { LibraryError, UnsupportedPlatformError } from "./errors.ts";
+import { LibraryError } from "./errors.ts";
+import { elfMachines, type Platform, platformOf } from "./platform.ts";
 
 const libraryName = "libmillrace.so";
 const environmentVariable = "MILLRACE_LIB";
-
-// ELF e_machine, https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
-const elfMachines: Record<string, number> = { x64: 62, arm64: 183 };
 
 interface Candidate {
   origin: string;
   path: string;
 }
 
-interface Platform {
-  runtime: "deno" | "bun";
-  architecture: string;
-}
-
-/** Which runtime and platform this is. Throws `UnsupportedPlatformError` for any other. */
+/** Which runtime and platform this is. */
 function platform(): Platform {
-  const host = globalThis as { Deno?: unknown; Bun?: unknown; process?: NodeJS.Process };
-  const runtime = host.Bun !== undefined ? "bun" : host.Deno !== undefined ? "deno" : undefined;
-  const system = host.process?.platform ?? "unknown";
-  const architecture = host.process?.arch ?? "unknown";
-  if (runtime === undefined || system !== "linux" || elfMachines[architecture] === undefined) {
-    throw new UnsupportedPlatformError(
-      `Cannot load Millrace: it needs Deno 2.5 or Bun 1.4 on Linux, x86-64 or arm64; ` +
-        `found ${runtime ?? "another runtime"} on ${system}, ${architecture}`,
-    );
-  }
-  return { runtime, architecture };
+  const host = globalThis as {
+    Deno?: { version?: { deno?: string } };
+    Bun?: { version?: string };
+    process?: NodeJS.Process;
+  };
+  return platformOf({
+    ...(host.Deno !== undefined && { deno: host.Deno.version?.deno ?? "" }),
+    ...(host.Bun !== undefined && { bun: host.Bun.version ?? "" }),
+    system: host.process?.platform ?? "unknown",
+    architecture: host.process?.arch ?? "unknown",
+  });
 }
 
 function packageFile(path: string): string {
@@ -99,7 +92,8 @@ function inspect(path: string, architecture: string): "absent" | string | undefi
  * Finds and opens the native library: the file named by the environment variable `MILLRACE_LIB`,
  * else the packaged binary for this platform, else the local build in `zig/zig-out/lib`.
  *
- * @throws {UnsupportedPlatformError} If this runtime, system or processor is not supported.
+ * @throws {UnsupportedPlatformError} If this runtime, its version, the system or the processor is not
+ *   supported.
  * @throws {LibraryError} If no library was found, or it is for another processor, or its ABI
  *   version differs. The message names what was looked for and where.
  */

@@ -365,7 +365,8 @@ export class Pool implements Disposable {
 
   /**
    * The layout of this pool's slabs: `mpsc(pool.layout())` is a channel that they are sent through,
-   * from any thread that has the pool open, to any receiver.
+   * from any thread that has the pool open, to any receiver. Where receivers share the channel, a message
+   * whose receiver dies comes to another as a slab that is closed and empty: see {@linkcode Slab}.
    */
   layout(): Layout<Slab> {
     this.#checkOpen("make a layout");

@@ -708,7 +708,8 @@ export class Receiver<Value, Batch = Value[]>
    * Consumes on this event loop until the channel ends or the loop is stopped: `handle` is called
    * with one value after the other, or with batches when `batch` is given. Every turn lasts a
    * budget at most; then timers and I/O have their turn. A handler that throws ends the loop; its value
-   * or batch counts as received.
+   * or batch counts as received. `finished` then rejects: where nobody has caught or awaited it by then,
+   * that is an unhandled rejection, with which the process fails.
    *
    * @example
    * ```ts

@@ -60,7 +60,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   /**
    * Resolves when the loop has ended: the channel is closed and drained, or the loop was stopped.
    * Rejects with what the handler threw, with the reason the channel was closed with, or with the
-   * reason of the signal.
+   * reason of the signal. What the handler threw is an unhandled rejection, as of any promise, if nobody
+   * awaits or catches this one, or called `stop()` before, or holds the loop by `await using`.
    */
   readonly finished: Promise<RunSummary>;
   readonly #source: RunSource<Value, Batch>;
@@ -100,8 +101,6 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     this.#budgetMs = budget;
     this.#signal = signal;
     this.finished = this.#loop();
-    // Whoever wants to know looks at it; nobody must, when stop() tells the same.
-    this.finished.catch(() => {});
   }
 
   /** Values handed out so far. */
@@ -138,8 +137,15 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   }
 
   /** The same as {@linkcode Run.stop}. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
+  get [Symbol.asyncDispose](): () => Promise<void> {
+    // `await using` reads this where it stands, and tells at the end of its block how the loop ended.
+    this.#finishQuietly();
+    return () => this.stop();
+  }
+
+  /** Somebody will be told otherwise, or knows: nobody must look at `finished`. */
+  #finishQuietly(): void {
+    this.finished.catch(() => {});
   }
 
   async #loop(): Promise<RunSummary> {
@@ -160,8 +166,9 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
           if (there === ended) {
             tellEnd();
             const closing = reason();
-            if (closing !== undefined) throw closing.reason;
-            return this.#summary("closed");
+            if (closing === undefined) return this.#summary("closed");
+            this.#finishQuietly();
+            throw closing.reason;
           }
           if (this.#isStopping && this.#hasReachedMark()) return this.#summary("stopped");
           if (there > 0) await nextTurn();
@@ -170,6 +177,9 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
       } finally {
         signal?.removeEventListener("abort", onAbort);
       }
+    } catch (error) {
+      if (this.#signal?.aborted && error === this.#signal.reason) this.#finishQuietly();
+      throw error;
     } finally {
       this.#isDone = true;
       if (endpoint.handle !== 0) consumer.settle();

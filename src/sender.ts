@@ -36,6 +36,15 @@ export interface SendOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What {@linkcode Sender.sendAll} and {@linkcode Sender.sendAllSync} take as well. */
+export interface SendAllOptions {
+  /**
+   * Called whenever more has been sent, with how many of the values have been by now. Those are the first
+   * ones, also when the call ends early: aborted, out of time, or for a value that is refused.
+   */
+  readonly onSent?: (sent: number) => void;
+}
+
 interface PendingSend<Value> {
   /** False: it waits for room only, and sends nothing. */
   readonly hasValue: boolean;
@@ -436,21 +445,65 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * Sends all of `values`, waiting for room if need be.
+   * Sends all of `values`, waiting for room if need be. What has been sent stays sent when the call ends
+   * early; with `onSent` the program knows how much that is, and can go on from there.
    *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 2 });
+   * using sender = channel.sender();
+   * const values = [1, 2, 3, 4];
+   * let sent = 0;
+   * const signal = AbortSignal.timeout(1);
+   * await sender.sendAll(values, { signal, onSent: (count) => sent = count }).catch(() => {});
+   * assert.deepEqual(values.slice(sent), [3, 4]);
+   * ```
+   *
+   * @returns A promise that resolves when all of them are in the ring. An abort rejects it with the
+   *   signal's reason.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
+   * @throws {TypeError} If `values` is not an array or typed array, or a value has the wrong type.
+   * @throws {RangeError} If a value is outside the layout's range, or longer than half the ring. Of what
+   *   stands before such a value some may have been sent and some not: `onSent` tells.
    */
-  async sendAll(values: ArrayLike<Value>, options?: SendOptions): Promise<void> {
+  async sendAll(
+    values: ArrayLike<Value>,
+    options?: SendOptions & SendAllOptions,
+  ): Promise<void> {
     const signal = signalOf("send all", options);
-    for (let sent = this.sendBatch(values); sent < values.length;) {
+    const batch = this.#batchesOf(values, options);
+    while (!batch.send()) {
       try {
         await this.#readyFor(this.#producer.slotsNeeded, signal);
       } catch (error) {
         if (!(error instanceof ChannelClosedError)) throw error;
-        throw this.#closedError(Array.prototype.slice.call(values, sent));
+        throw this.#closedError(Array.prototype.slice.call(values, batch.sent));
       }
-      sent += this.sendBatch(values, sent);
     }
+  }
+
+  /** Sends values part by part, and tells how many have been sent. */
+  #batchesOf(values: ArrayLike<Value>, options: SendAllOptions | undefined) {
+    const onSent = options?.onSent;
+    if (onSent !== undefined && typeof onSent !== "function") {
+      throw new TypeError(
+        `Cannot send all: onSent must be a function, received ${describe(onSent)}`,
+      );
+    }
+    const batch = {
+      sent: 0,
+      /** True: all of them are sent. */
+      send: (): boolean => {
+        const count = this.sendBatch(values, batch.sent);
+        batch.sent += count;
+        if (count > 0) onSent?.(batch.sent);
+        return batch.sent >= values.length;
+      },
+    };
+    return batch;
   }
 
   /**
@@ -458,20 +511,20 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *
    * @throws {TimeoutError} If the time is up; `sent` says how many were sent.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
+   * @throws {TypeError} If `values` is not an array or typed array, or a value has the wrong type.
+   * @throws {RangeError} If a value is outside the layout's range, or longer than half the ring. Of what
+   *   stands before such a value some may have been sent and some not: `onSent` tells.
    */
-  sendAllSync(values: ArrayLike<Value>, options?: WaitOptions): void {
-    let sent = 0;
+  sendAllSync(values: ArrayLike<Value>, options?: WaitOptions & SendAllOptions): void {
+    const batch = this.#batchesOf(values, options);
     try {
-      this.#block(options, "send all", () => {
-        sent += this.sendBatch(values, sent);
-        return sent === values.length;
-      });
+      this.#block(options, "send all", batch.send);
     } catch (error) {
       if (!(error instanceof TimeoutError)) throw error;
       throw new TimeoutError(
         error.code,
-        `${error.message}; sent ${sent} of ${values.length}`,
-        sent,
+        `${error.message}; sent ${batch.sent} of ${values.length}`,
+        batch.sent,
       );
     }
   }
@@ -511,10 +564,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * Room for values in the ring itself, to be filled in place and then sent by
    * {@linkcode Sender.commit}. For numbers a typed array and for structs a `StructWindow` of up to
    * `count` values, fewer where the ring's end is near; for layouts of variable length exactly
-   * `count` bytes for one message, as a Uint8Array.
+   * `count` bytes for one message, as a Uint8Array. What a writer of this sender has pushed is published
+   * first, so the room stays as it is until something else is sent, beyond the turn of the event loop,
+   * too.
    *
    * @returns The room, or undefined when there is none now.
-   * @throws {ChannelClosedError} If the channel is closed.
+   * @throws {ChannelClosedError} If the channel is closed; `value` is an array of what a writer had pushed
+   *   and was not sent, if there was any.
    * @throws {RangeError} If `count` is not a positive integer, or more bytes than a message has.
    */
   reserve(count: number): Room<Value, Batch> | undefined {
@@ -522,6 +578,12 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     checkCount("reserve", "count", count, producer instanceof FixedProducer ? 1 : 0);
     if (this.#endpoint.handle === 0) throw this.#closedError();
     if (!this.#admits()) return undefined;
+    // Or the writer would publish it at the end of the turn, and the reservation would be void.
+    if (!producer.publish()) {
+      const unsent = producer.pendingValues();
+      producer.discard();
+      throw this.#closedError(unsent);
+    }
     const room = producer instanceof FixedProducer
       ? producer.reserveWindow(count)
       : producer.reserveBytes(count);
@@ -535,8 +597,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *
    * @throws {RangeError} If `count` is more than was reserved, nothing was, or something else was
    *   sent since.
-   * @throws {ChannelClosedError} If the channel was closed meanwhile; `value` is an array of what a
-   *   writer had pushed before and was not sent either.
+   * @throws {ChannelClosedError} If the channel was closed meanwhile. What was written in place is still
+   *   there.
    */
   commit(count: number = this.#reserved?.length ?? 0): void {
     checkCount("commit", "count", count, 0);

@@ -195,8 +195,10 @@ type State = "owned" | "staged" | "gone";
  * free it. A slab that was received is read, and then freed (or sent on).
  *
  * `using` frees it at the end of the block unless it was sent. Slabs of a Worker that dies return to
- * their pool. Where several receivers share a channel and one dies with a slab it had just received,
- * the message comes to another again, as a slab that is {@linkcode Slab.closed}.
+ * their pool. So where receivers share a channel of `pool.layout()` (`spmc`, `mpmc`) and one dies with a
+ * slab it has received, what is then offered to another is {@linkcode Slab.closed}, and empty: the message
+ * is gone. A channel that uses the pool by itself ({@linkcode Channel.withPool}) does not have this: there
+ * the other receiver gets the message whole.
  *
  * @example
  * ```ts

@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
@@ -95,6 +104,47 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     assert.match(stdout, new RegExp(`^${signal}: (\\d+) jobs accepted, \\1 handled`, "m"));
   });
 }
+
+/** So many lines of one letter in each of two files keep the channel busy for seconds. */
+const linesPerFile = 12 * 2 ** 20;
+
+/** Runs examples/ingest over two files; `act` is called once its channel has carried something. */
+async function ingesting(act: (child: Child, file: string) => void): Promise<ChildResult> {
+  const directory = mkdtempSync(join(tmpdir(), "millrace-"));
+  try {
+    const files = ["a.txt", "b.txt"].map((name) => join(directory, name));
+    for (const file of files) writeFileSync(file, "a\n".repeat(linesPerFile));
+    const child = start("ingest", [directory, "--senders", "2", "--channel-only"]);
+    // Where it is no terminal it tells once a second how far it is.
+    await child.said("  channel      [");
+    act(child, files[0] as string);
+    return await child.ended;
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test(`examples/ingest drains what was sent before Ctrl-C under ${runtime}`, async () => {
+  const { code, signal, stdout, stderr } = await ingesting((child) => child.kill("SIGINT"));
+  // As its --help tells.
+  assert.deepEqual({ code, signal }, { code: 130, signal: null }, `${stdout}${stderr}`);
+  assert.match(stdout, /^ {2}Ctrl-C in the channel run: the senders stopped, [\d,]+ more message/m);
+  const [, sent] = /^ {2}interrupted: ([\d,]+) sent, \1 received, 0 lost$/m.exec(stdout) ?? [];
+  const messages = Number(sent?.replaceAll(",", ""));
+  assert.ok(messages > 0 && messages < 2 * linesPerFile, stdout);
+});
+
+test(`examples/ingest fails when what arrived is not what the plain read found under ${runtime}`, async () => {
+  const { code, signal, stdout, stderr } = await ingesting((_, path) => {
+    // It has been read once, and will be read to this place again: now it has a line more.
+    const file = openSync(path, "r+");
+    writeSync(file, new TextEncoder().encode("\n"), 0, 1, 2 * linesPerFile - 2);
+    closeSync(file);
+  });
+  assert.deepEqual({ code, signal }, { code: 1, signal: null }, `${stdout}${stderr}`);
+  assert.match(stdout, /received: 0 lost, 1 duplicated; checksum \w+, the plain read has \w+$/m);
+  assert.match(stdout, /^ {2}channel: what arrived is NOT what the plain read found$/m);
+});
 
 const sigtermRuns = 5;
 

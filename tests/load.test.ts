@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import test from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { abiVersion, symbols } from "../ffi/abi.ts";
+import { UnsupportedPlatformError } from "../ffi/errors.ts";
+import { platformOf } from "../ffi/platform.ts";
 import { compile, compilers } from "./support/compiler.ts";
 import { withMachine } from "./support/elf.ts";
 import { runChild, runtime } from "./support/runtime.ts";
@@ -139,10 +141,80 @@ test(
   }),
 );
 
+/** A copy of the module without a library, and the two places where it looks for one. */
+function copyModule(directory: string) {
+  const root = join(directory, "a copy");
+  for (const part of ["mod.ts", "src", "ffi", "deno.json", "package.json", "tests/support"]) {
+    cpSync(fileURLToPath(new URL(`../${part}`, import.meta.url)), join(root, part), {
+      recursive: true,
+    });
+  }
+  const script = pathToFileURL(join(root, "tests/support/child_load.ts")).href;
+  return {
+    packaged: join(root, `prebuilt/linux-${process.arch}/libmillrace.so`),
+    built: join(root, "zig/zig-out/lib/libmillrace.so"),
+    async load(): Promise<Outcome> {
+      const child = await runChild(script, [], { environment: { MILLRACE_LIB: "" } });
+      assert.equal(child.code, 0, child.stderr);
+      return JSON.parse(child.stdout);
+    },
+  };
+}
+
+test(
+  "without MILLRACE_LIB the packaged library is taken, else the one that was built",
+  inDirectory(async (directory) => {
+    const { packaged, built, load } = copyModule(directory);
+    const none = (await load()).error;
+    assert.equal(none?.code, "LIBRARY_NOT_FOUND");
+    assert.ok(
+      none.message.includes(`looked for ${packaged} (the packaged binary), then ${built} (a local`),
+      none.message,
+    );
+    for (const path of [packaged, built]) mkdirSync(dirname(path), { recursive: true });
+    copyFileSync(libraryPath, built);
+    assert.deepEqual(await load(), { value: 7 });
+    // The packaged one comes first: an error in it is not hidden by one that could be used.
+    writeFileSync(packaged, "this is not a library");
+    const first = (await load()).error;
+    assert.equal(first?.code, "LIBRARY_WRONG_ARCHITECTURE");
+    assert.ok(
+      first.message.includes(`from the packaged binary: ${packaged} is not`),
+      first.message,
+    );
+    copyFileSync(libraryPath, packaged);
+    writeFileSync(built, "this is not a library");
+    assert.deepEqual(await load(), { value: 7 });
+  }),
+);
+
+test("a runtime that is too old is an UnsupportedPlatformError that names what is found and needed", () => {
+  const linux = { system: "linux", architecture: "x64" };
+  const recent = { deno: ["2.5.0", "2.10.1", "3.0.0-rc.1+abc"], bun: ["1.4.0", "1.10.2", "2.0.0"] };
+  const old = { deno: ["2.4.9", "1.46.3"], bun: ["1.3.11", "0.8.0"] };
+  for (const runtime of ["deno", "bun"] as const) {
+    for (const version of recent[runtime]) {
+      const platform = platformOf({ [runtime]: version, ...linux });
+      assert.deepEqual(platform, { runtime, architecture: "x64" });
+    }
+    for (const version of old[runtime]) {
+      assert.throws(() => platformOf({ [runtime]: version, ...linux }), (error) => {
+        assert.ok(error instanceof UnsupportedPlatformError);
+        assert.equal(error.code, "UNSUPPORTED_PLATFORM");
+        const says = `needs Deno 2.5 or Bun 1.4, or later, on Linux, x86-64 or arm64; ` +
+          `found ${runtime} ${version} on linux, x64`;
+        assert.ok(error.message.endsWith(says), error.message);
+        return true;
+      });
+    }
+  }
+  assert.throws(() => platformOf(linux), /found another runtime on linux, x64/);
+});
+
 test("another system or processor is an UnsupportedPlatformError that names both", async () => {
   const foreign = {
-    "platform=darwin": /found (deno|bun) on darwin, (x64|arm64)/,
-    "arch=riscv64": /found (deno|bun) on linux, riscv64/,
+    "platform=darwin": /found (deno|bun) [\d.]+ on darwin, (x64|arm64)/,
+    "arch=riscv64": /found (deno|bun) [\d.]+ on linux, riscv64/,
   };
   for (const [parameter, says] of Object.entries(foreign)) {
     const child = await runChild("child_load.ts", [parameter]);
@@ -150,7 +222,10 @@ test("another system or processor is an UnsupportedPlatformError that names both
     const { error } = JSON.parse(child.stdout) as Outcome;
     assert.equal(error?.name, "UnsupportedPlatformError");
     assert.equal(error.code, "UNSUPPORTED_PLATFORM");
-    assert.match(error.message, /^Cannot load Millrace: it needs Deno 2\.5 or Bun 1\.4 on Linux/);
+    assert.match(
+      error.message,
+      /^Cannot load Millrace: it needs Deno 2\.5 or Bun 1\.4, or later, on Linux/,
+    );
     assert.match(error.message, says);
   }
 });

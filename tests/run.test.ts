@@ -3,16 +3,9 @@ import { readFile } from "node:fs/promises";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { mpsc, type Run, type RunOptions, u32, utf8 } from "../mod.ts";
-import {
-  channelClosed,
-  isPending,
-  nextTurn,
-  rejects,
-  throws,
-  until,
-  within,
-} from "./support/bounded.ts";
+import { channelClosed, nextTurn, rejects, throws, until, within } from "./support/bounded.ts";
 import { collect, fill, pair, range, takeAll } from "./support/channels.ts";
+import { runChild } from "./support/runtime.ts";
 
 /** Keeps this thread busy for so long. */
 function burn(milliseconds: number): void {
@@ -364,12 +357,29 @@ test("run() of a channel that has ended is done at once", async () => {
   await rejects(both.receiver.receive(), channelClosed);
 });
 
-test("a loop whose failure nobody looks at is no unhandled rejection", async () => {
-  using both = pair(u32);
-  both.sender.trySend(1);
-  const loop = both.receiver.run(() => {
-    throw new Error("nobody looks");
+for (const handler of ["throws", "rejects"] as const) {
+  test(`a handler that ${handler} where nobody looks at its loop is an unhandled rejection: the process fails`, async () => {
+    const child = await runChild("child_run.ts", [handler]);
+    assert.notEqual(child.code, 0);
+    assert.match(child.stderr, /the handler failed/);
   });
-  await until(() => loop.calls === 1, "the handler was called");
-  assert.equal(await isPending(loop.finished), false);
-});
+}
+
+const quiet = {
+  "caught by finished": "caught",
+  "caught by a stop() before": "caught",
+  "caught behind await using": "caught",
+  "aborted by its signal": "aborted",
+  "closed with a reason": "closed",
+};
+
+for (const [mode, output] of Object.entries(quiet)) {
+  test(`a loop that ends in a way somebody is told of is no unhandled rejection: ${mode}`, async () => {
+    const child = await runChild("child_run.ts", [mode]);
+    assert.deepEqual(
+      { code: child.code, stdout: child.stdout.trim() },
+      { code: 0, stdout: `${output}\nstill here` },
+      child.stderr,
+    );
+  });
+}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { bytes, type ChannelClosedError, mpsc, struct, u32, utf8 } from "../mod.ts";
+import { bytes, type ChannelClosedError, json, mpsc, struct, u32, utf8 } from "../mod.ts";
 import {
   channelClosed,
   endpointClosed,
@@ -265,6 +265,51 @@ test("sendAll() with a signal gives up waiting", async () => {
   assert.deepEqual(takeAll(both.receiver), [1, 2]);
 });
 
+test("sendAll() that is aborted has told what it had sent, so that the program can go on", async () => {
+  using both = pair(u32, { capacity: 4 });
+  const controller = new AbortController();
+  const values = range(20);
+  const told: number[] = [];
+  const onSent = (sent: number) => void told.push(sent);
+  const sending = both.sender.sendAll(values, { signal: controller.signal, onSent });
+  assert.deepEqual(told, [4]);
+  const received = [await both.receiver.receive(), await both.receiver.receive()];
+  while (told.at(-1) !== 6) await within(nextTurn(), "two more to be sent");
+  controller.abort(new Error("enough"));
+  await rejects(sending, { name: "Error", message: /enough/ });
+  received.push(...takeAll(both.receiver));
+  assert.deepEqual(received, values.slice(0, told.at(-1)));
+  // Each time more than before.
+  assert.ok(told.every((sent, index) => index === 0 || sent > (told[index - 1] ?? 0)), `${told}`);
+});
+
+test("sendAll() and sendAllSync() that meet a bad value have told what they had sent", async () => {
+  for (const isSync of [false, true]) {
+    for (const layout of [u32, json] as unknown as (typeof u32)[]) {
+      for (const bad of [0, 1, 3, 7, 10]) {
+        using both = pair(layout, { capacity: layout === u32 ? 16 : 1024 });
+        const values: number[] = range(12);
+        values[bad] = -1n as unknown as number;
+        let sent = 0;
+        const onSent = (count: number) => void (sent = count);
+        const refused = { name: layout === u32 ? "RangeError" : "TypeError" };
+        if (isSync) throws(() => both.sender.sendAllSync(values, { onSent }), refused);
+        else await rejects(both.sender.sendAll(values, { onSent }), refused);
+        assert.ok(sent <= bad);
+        assert.deepEqual(takeAll(both.receiver), values.slice(0, sent));
+      }
+    }
+  }
+});
+
+test("sendAll() refuses an onSent that is no function", async () => {
+  using both = pair(u32);
+  const options = { onSent: 1 } as unknown as { onSent(): void };
+  await rejects(both.sender.sendAll([1], options), { name: "TypeError", message: /onSent/ });
+  throws(() => both.sender.sendAllSync([1], options), { name: "TypeError", message: /onSent/ });
+  assert.deepEqual(takeAll(both.receiver), []);
+});
+
 test("sendAllSync() sends everything there is room for, and says in its TimeoutError how many", () => {
   using both = pair(u32, { capacity: 4 });
   both.sender.sendAllSync([1, 2]);
@@ -520,6 +565,27 @@ test("commit() throws RangeError when another send came between, and harms nothi
   both.sender.trySend("hello");
   throws(() => both.sender.commit(), { name: "RangeError" });
   assert.deepEqual(takeAll(both.receiver), ["hello"]);
+});
+
+test("reserve() publishes what a writer had pushed: commit() is good after the turn has ended", async () => {
+  for (const layout of [u32, json] as unknown as (typeof u32)[]) {
+    using both = pair(layout, { capacity: 64 });
+    const writer = both.sender.writer();
+    writer.push(1);
+    writer.push(2);
+    const room = both.sender.reserve(1) as unknown as Uint32Array | Uint8Array;
+    assert.deepEqual(takeAll(both.receiver), [1, 2]);
+    // A 3, as a number and as JSON.
+    room[0] = layout === u32 ? 3 : 0x33;
+    await nextTurn();
+    both.sender.commit();
+    assert.deepEqual(takeAll(both.receiver), [3]);
+    writer.push(4);
+    both.channel.close();
+    const error = throws(() => both.sender.reserve(1), channelClosed) as ChannelClosedError;
+    assert.deepEqual(Array.from(error.value as number[]), [4]);
+    writer.flush();
+  }
 });
 
 test("commit() throws ChannelClosedError when the channel was closed meanwhile", () => {

@@ -276,36 +276,6 @@ for (const capacity of capacities) {
   );
 }
 
-for (const mode of sendModes) {
-  test(
-    `close() races with ${mode}: what was reported sent is received once, the rest is not`,
-    testLimit,
-    async () => {
-      for (let round = 0; round < 8; round++) {
-        const channel = openChannel(pick(capacities, 1));
-        using _ = channel;
-        const random = randomFrom(round);
-        const receiveMode = pick(receiveModes, 1);
-        const closeAt = Math.floor(random() * 300);
-        const { sent, received } = await runPlan({
-          channel,
-          // A receiver that never runs dry keeps this event loop from closing until all is sent.
-          senders: Array.from({ length: 1 + (round % 4) }, () => ({ mode, counts: [2 ** 20] })),
-          receiveMode,
-          receiveIn: pick(["worker", "main"], 1),
-          async meanwhile(count) {
-            await until(() => count() >= closeAt, limitMs, () => "too few were received");
-            for (let turns = Math.floor(random() * 3); turns > 0; turns--) await turn();
-            channel.close();
-            await channel.drained();
-          },
-        });
-        assert.deepEqual(complete(received, sent), sent, `${receiveMode}, round ${round}`);
-      }
-    },
-  );
-}
-
 test(
   "a blocked thread is woken, on both sides, and does not wait for its slice to end",
   testLimit,
@@ -349,6 +319,44 @@ function receiversOf(count: number, random: () => number) {
     const mode = anyReceiveMode[Math.floor(random() * anyReceiveMode.length)] as ReceiveMode;
     return { mode, in: blocks(mode) || random() < 0.6 ? "worker" : "main" } as const;
   });
+}
+
+for (const kind of ["mpsc", "spsc", "spmc", "mpmc"] as const) {
+  for (const mode of sendModes) {
+    test(
+      `${kind}: close() races with ${mode}: what was reported sent is received once, the rest is not`,
+      testLimit,
+      async () => {
+        for (let round = 0; round < (kind === "mpsc" ? 8 : 3); round++) {
+          const channel = openChannel(pick(capacities, 1), 64, kind);
+          using _ = channel;
+          const random = randomFrom(round);
+          const hasManySenders = kind === "mpsc" || kind === "mpmc";
+          const hasManyReceivers = kind === "spmc" || kind === "mpmc";
+          const receiveMode = pick(receiveModes, 1);
+          const closeAt = Math.floor(random() * 300);
+          const { sent, received } = await runPlan({
+            channel,
+            // A receiver that never runs dry keeps this event loop from closing until all is sent.
+            senders: Array.from(
+              { length: hasManySenders ? 1 + (round % 4) : 1 },
+              () => ({ mode, counts: [2 ** 20] }),
+            ),
+            receiveMode,
+            receiveIn: pick(["worker", "main"], 1),
+            others: hasManyReceivers ? receiversOf(1 + (round % 2), random) : [],
+            async meanwhile(count) {
+              await until(() => count() >= closeAt, limitMs, () => "too few were received");
+              for (let turns = Math.floor(random() * 3); turns > 0; turns--) await turn();
+              channel.close();
+              await channel.drained();
+            },
+          });
+          assert.deepEqual(complete(received, sent), sent, `${receiveMode}, round ${round}`);
+        }
+      },
+    );
+  }
 }
 
 for (const kind of ["spsc", "spmc", "mpmc"] as const) {

@@ -156,15 +156,16 @@ function closingAll(receivers: readonly Receiver<number, Uint32Array>[]): Dispos
   };
 }
 
+/** Terminated from outside, at any moment: 200 trials, in each of them one sender or two. */
 const sendersEnds = [
-  ["mpsc", "terminate", 24],
+  ["mpsc", "terminate", 96],
   ["mpsc", "close", 16],
   ["mpsc", "crash", 16],
-  ["spsc", "terminate", 16],
+  ["spsc", "terminate", 24],
   ["spsc", "crash", 8],
-  ["spmc", "terminate", 16],
+  ["spmc", "terminate", 40],
   ["spmc", "crash", 8],
-  ["mpmc", "terminate", 16],
+  ["mpmc", "terminate", 40],
   ["mpmc", "close", 8],
   ["mpmc", "crash", 8],
 ] as const;

@@ -3,7 +3,16 @@ import { readFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
-import { mpsc, type ReceiverTicket, type SenderTicket, u32, type WaitStrategy } from "../mod.ts";
+import {
+  mpmc,
+  mpsc,
+  type ReceiverTicket,
+  type SenderTicket,
+  spmc,
+  spsc,
+  u32,
+  type WaitStrategy,
+} from "../mod.ts";
 import { channelClosed, nextTurn, rejects, until, within } from "./support/bounded.ts";
 import { pair, range } from "./support/channels.ts";
 import { runChild } from "./support/runtime.ts";
@@ -151,13 +160,18 @@ test("two ends in one thread converse with every polling budget", async () => {
 const promptMs = 5000;
 const nativeTimeoutMs = 20_000;
 
-for (const [number, strategy] of strategies.entries()) {
-  test(`a native wait by "${strategy}" returns when the channel closes, and when there is something`, async () => {
+const kinds = { mpsc, spsc, spmc, mpmc };
+const waits = Object.entries(kinds).flatMap(([kind, create]) =>
+  strategies.map((strategy, number) => ({ kind, create, strategy, number }))
+);
+
+for (const { kind, create, strategy, number } of waits) {
+  test(`${kind}: a native wait by "${strategy}" returns when the channel closes, and when there is something`, async () => {
     await using worker = new TestWorker("web");
     for (const event of ["close", "value", "close of the receiver"] as const) {
       for (const role of ["receiver", "sender"] as const) {
         if (role === "receiver" && event === "close of the receiver") continue;
-        using channel = mpsc(u32, { capacity: 4 });
+        using channel = create(u32, { capacity: 4 });
         const flag = new SharedArrayBuffer(4);
         const ticket = role === "receiver" ? channel.receiverTicket() : channel.senderTicket();
         const waited = worker.call(
@@ -184,11 +198,11 @@ for (const [number, strategy] of strategies.entries()) {
     }
   });
 
-  test(`sendSync() and receiveSync() by "${strategy}" end when the channel closes`, async () => {
+  test(`${kind}: sendSync() and receiveSync() by "${strategy}" end when the channel closes`, async () => {
     await using worker = new TestWorker("node");
     const options = { wait: strategy, timeout: nativeTimeoutMs };
     {
-      using channel = mpsc(u32, { capacity: 1 });
+      using channel = create(u32, { capacity: 1 });
       await worker.call("openSender", channel.senderTicket() as SenderTicket<unknown, unknown>);
       await worker.call("sendSync", 1);
       const blocked = worker.call("sendSync", 2, options);
@@ -199,7 +213,7 @@ for (const [number, strategy] of strategies.entries()) {
       await worker.call("closeSender");
     }
     {
-      using channel = mpsc(u32, { capacity: 1 });
+      using channel = create(u32, { capacity: 1 });
       await worker.call(
         "openReceiver",
         channel.receiverTicket() as ReceiverTicket<unknown, ArrayLike<unknown>>,
