@@ -24,6 +24,7 @@ import {
   belongings,
   hasSaid,
   isAlive,
+  isStopped,
   type Language,
   Peers,
   resultOf,
@@ -229,6 +230,7 @@ test("a process that is stopped is not dead", async () => {
   const stopped = peers.start("c", "receive", address);
   await hasSaid(stopped, "connected");
   stopped.kill("SIGSTOP");
+  await until(() => isStopped(stopped.pid), "no thread of it runs any more");
   let sent = 0;
   while (sender.trySend(sent)) sent++;
   const waiting = sender.send(sent);
