@@ -138,17 +138,27 @@ pub fn lookAround(segment: Segment) void {
         const line = segment.producerLine(ring);
         if (!line.isClaimed()) continue;
         if (!is_open) ring_module.seal(line);
-        const consumer_line = segment.consumerLine(ring);
-        const seen = if (kind.hasManyReceivers()) &consumer_line.claimed else &consumer_line.head;
-        if (line.tail.load(.seq_cst) != seen.load(.seq_cst)) control.ready.add(ring);
+        if (wantsLook(segment, ring)) control.ready.add(ring);
     }
     if (!kind.hasManyReceivers()) return;
     // One too many costs a look; one too few, a claim that nobody takes over.
-    if (control.orphaned_claims.load(.seq_cst) != 0) return;
+    const counted = control.orphaned_claims.load(.seq_cst);
     for (0..segment.geometry.receivers_max) |index| {
-        if (!segment.receiverLine(@intCast(index)).isLeft()) continue;
-        _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
+        const bit = @as(u64, 1) << @intCast(index);
+        if (counted & bit != 0 or !segment.receiverLine(@intCast(index)).isLeft()) continue;
+        _ = control.orphaned_claims.fetchOr(bit, .seq_cst);
     }
+}
+
+/// Whether a receiver has something to do in a ring: to receive, or to give it back.
+fn wantsLook(segment: Segment, ring: u32) bool {
+    const tail = segment.producerLine(ring).tail.load(.seq_cst);
+    const line = segment.consumerLine(ring);
+    const is_released = tail & ~ring_module.closed_bit == line.head.load(.seq_cst);
+    if (ring_module.isSealed(tail) and is_released) return true;
+    if (!segment.geometry.kind.hasManyReceivers()) return !is_released;
+    // What has been claimed is in somebody's hands: another who looked for it would look for ever.
+    return tail & ~ring_module.closed_bit != line.claimed.load(.seq_cst);
 }
 
 /// Wakes every receiver. If `ringer` can, it rings every bell afterwards.

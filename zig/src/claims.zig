@@ -599,11 +599,16 @@ const Scene = struct {
     sender: Sender,
 
     fn open(kind: segment_module.Kind) !Scene {
+        return openIn(kind, false);
+    }
+
+    fn openIn(kind: segment_module.Kind, is_shared: bool) !Scene {
         const segment = try Segment.create(try segment_module.Geometry.init(.{
             .kind = kind,
             .slot_bytes = 8,
             .capacity = 2,
             .receivers_max = 3,
+            .is_shared = is_shared,
         }), 0);
         return .{ .segment = segment, .sender = try Sender.open(segment, false) };
     }
@@ -662,4 +667,65 @@ test "a ring that has its next tenant is not given back by one that looked at th
     for ([_]*Shared{ &slow, &fast }) |receiver| receiver.recycle(0);
     try std.testing.expect(!line.isClaimed());
     try std.testing.expectEqual(0, scene.segment.control().rings_claimed.raw);
+}
+
+const AnyReceiver = @import("receiver.zig").Receiver;
+const many_receivers = [_]segment_module.Kind{ .spmc, .mpmc };
+
+test "a sealed ring that another receiver works on keeps nobody awake, and one to be given back does" {
+    for (many_receivers) |kind| {
+        var scene = try Scene.openIn(kind, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var busy = try AnyReceiver.open(segment, false);
+        var idle = try AnyReceiver.open(segment, false);
+        _ = try scene.commit();
+        try std.testing.expectEqual(Polled{ .window = 1 }, busy.poll(0));
+        _ = scene.sender.close(.can_ring);
+        for ([_]bool{ false, true }) |is_closed| {
+            if (is_closed) _ = channel.close(segment, .closed, .can_ring);
+            try std.testing.expectEqual(.empty, idle.poll(0));
+            channel.lookAround(segment);
+            try std.testing.expect(idle.arm(.bell));
+            idle.disarm();
+        }
+        _ = busy.release(1, 1);
+        try std.testing.expectEqual(.ended, idle.poll(0));
+    }
+    var scene = try Scene.openIn(.mpmc, true);
+    defer scene.segment.destroy();
+    var receiver = try AnyReceiver.open(scene.segment, false);
+    _ = scene.sender.close(.can_ring);
+    // Whoever was to give it back has died.
+    scene.segment.control().ready.remove(0);
+    channel.lookAround(scene.segment);
+    try std.testing.expect(!receiver.arm(.bell));
+    try std.testing.expectEqual(.empty, receiver.poll(0));
+    try std.testing.expect(!scene.segment.producerLine(0).isClaimed());
+}
+
+test "claims that were left and not counted are found, in whatever order they are taken over" {
+    for ([_]u32{ 0, 1 }) |first| {
+        var scene = try Scene.openIn(.spmc, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var receivers: [3]Shared = undefined;
+        for (&receivers) |*receiver| receiver.* = try Shared.open(segment, false);
+        for (receivers[0..2]) |*receiver| {
+            _ = try scene.commit();
+            try std.testing.expectEqual(.claimed, receiver.claim(0, 0));
+        }
+        for (receivers[0..2]) |*receiver| _ = receiver.close(.cannot_ring);
+        const control = segment.control();
+        control.orphaned_claims.store(0, .seq_cst);
+        channel.lookAround(segment);
+        try std.testing.expectEqual(0b11, control.orphaned_claims.load(.seq_cst));
+        // The third takes over one, and the other is still known of.
+        try std.testing.expect(receivers[2].takeOver(first));
+        _ = receivers[2].release(1, 1);
+        try std.testing.expect(!receivers[2].arm(.bell));
+        try std.testing.expect(receivers[2].adopt());
+        _ = receivers[2].release(1, 1);
+        try std.testing.expectEqual(0, control.orphaned_claims.load(.seq_cst));
+    }
 }

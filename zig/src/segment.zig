@@ -232,7 +232,7 @@ pub const ReceiverLine = extern struct {
 
     /// Whether it has a claim that nobody has taken over.
     pub fn isLeft(self: *const ReceiverLine) bool {
-        // SC: partner of the fetchAdd to orphaned_claims, before which it was stored.
+        // SC: partner of the fetchOr to orphaned_claims, before which it was stored.
         return switch (@as(LineState, @enumFromInt(self.state.load(.seq_cst)))) {
             .orphaned, .returned => true,
             else => false,
