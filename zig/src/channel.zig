@@ -116,10 +116,14 @@ pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
 /// To be called by whoever finds in a segment what cannot be there: nobody is to wait for it any more.
 /// The bells to ring.
 pub fn poison(segment: Segment) Bells {
+    return poisonAs(segment, .can_ring);
+}
+
+pub fn poisonAs(segment: Segment, ringer: Ringer) Bells {
     @branchHint(.cold);
-    _ = close(segment, .corrupt, .can_ring);
+    _ = close(segment, .corrupt, ringer);
     segment.control().close_state.store(@intFromEnum(CloseState.corrupt), .seq_cst);
-    return .{ .all = true };
+    return .{ .all = ringer == .can_ring };
 }
 
 pub fn isPoisoned(segment: Segment) bool {

@@ -68,7 +68,7 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
         // It may have taken the ring out of the ready set and said so to nobody, withdrawn a gate or
         // released and moved no head, emptied it and given nothing back.
         control.ready.add(ring);
-        _ = moveHead(segment, ring);
+        if (moveHead(segment, ring) == .impossible) _ = channel.poisonAs(segment, .cannot_ring);
         if (tenancyThatIsOver(segment, ring)) |tenancy| _ = channel.giveBack(segment, ring, tenancy);
         _ = segment.waitLine(ring).sender_wait.takeUnlessBell();
     }
@@ -153,11 +153,28 @@ fn tenancyThatIsOver(segment: Segment, ring: u32) ?u32 {
     return if (tail & ~ring_module.closed_bit == head) tenancy else null;
 }
 
+/// A ring that is sealed and of which everything is claimed, but not yet released.
+fn isSpent(segment: Segment, ring: u32) bool {
+    const tail = segment.producerLine(ring).tail.load(.seq_cst);
+    if (!ring_module.isSealed(tail)) return false;
+    const line = segment.consumerLine(ring);
+    const claimed = line.claimed.load(.seq_cst);
+    return tail & ~ring_module.closed_bit == claimed and claimed != line.head.load(.seq_cst);
+}
+
 /// Who fails was overtaken by another who did not. So often in a row, it was nobody's success.
 const attempts_max = 1 << 16;
 
-/// Moves the head of a ring to where nobody needs it any more. False: it is there.
-fn moveHead(segment: Segment, ring: u32) bool {
+const Moved = enum {
+    moved,
+    /// Somebody needs what is behind it, or nothing is.
+    there,
+    /// It, or the claim cursor, is where no receiver can have put it.
+    impossible,
+};
+
+/// Moves the head of a ring to where nobody needs it any more.
+fn moveHead(segment: Segment, ring: u32) Moved {
     const consumer_line = segment.consumerLine(ring);
     const most = segment.geometry.capacity << 1;
     const gates_moved = &segment.control().gates_moved;
@@ -167,24 +184,28 @@ fn moveHead(segment: Segment, ring: u32) bool {
         // SC, the cursor before the gates: see the top of the file. Distances from the head order
         // words that wrap; a gate below the head is of a claim that is about to fail, and holds
         // nothing back.
-        var least = consumer_line.claimed.load(.seq_cst) -% head;
+        const claimed = consumer_line.claimed.load(.seq_cst);
+        if (ring_module.isSealed(head) or ring_module.isSealed(claimed)) return .impossible; // no counters
+        var least = claimed -% head;
+        // More than a ring: others have moved the head past what was read, and have claimed since. They come
+        // here when they release, after us. If nobody has moved it, nobody will.
+        if (least > most) return if (consumer_line.head.load(.seq_cst) == head) .impossible else .there;
         for (0..receiversUsed(segment)) |index| {
             const gate = segment.receiverLine(@intCast(index)).gate.load(.seq_cst);
-            if (gate >> 32 != ring + 1) continue;
+            // An odd one is no counter.
+            if (gate >> 32 != ring + 1 or ring_module.isSealed(@truncate(gate))) continue;
             const distance = @as(u32, @truncate(gate)) -% head;
             if (distance < least) least = distance;
         }
         // SC, after the gates: a claim may have moved from one we had yet to look at to one we had
         // looked at. What the bounds were when it had not stays true: gates move forward only.
         if (gates_moved.load(.seq_cst) != moved_before) continue;
-        // More than a ring: others have moved the head past what was read, and have claimed since.
-        // They come here when they release, after us.
-        if (least == 0 or least > most) return false;
+        if (least == 0) return .there;
         // SC: the publish half against sender_wait, which is looked at next. If another was faster
         // everything is read anew: a bound is worth nothing without the head it was measured from.
-        if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return true;
+        if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return .moved;
     }
-    return false; // what is read here changes faster than anybody can release
+    return .there; // what is read here changes faster than anybody can release
 }
 
 /// What one receiver of several is, but for which ring it looks at next.
@@ -368,7 +389,11 @@ pub const Shared = struct {
 
     /// After a gate was withdrawn that was no claim.
     fn helpHead(self: *Shared, ring: u32) void {
-        if (!moveHead(self.segment, ring)) return;
+        switch (moveHead(self.segment, ring)) {
+            .moved => {},
+            .there => return,
+            .impossible => return self.addBells(channel.poison(self.segment)),
+        }
         // The ring need not be that of the window, so all bells instead of the one; this is rare.
         if (self.segment.waitLine(ring).sender_wait.take() == .ring_bell) self.bells.all = true;
         self.recycle(ring);
@@ -409,6 +434,10 @@ pub const Shared = struct {
     /// channel, everyone is woken.
     fn recycle(self: *Shared, ring: u32) void {
         const segment = self.segment;
+        // Where others write, the head may stand where nobody who releases will come by any more.
+        if (segment.geometry.is_shared and isSpent(segment, ring) and moveHead(segment, ring) == .impossible) {
+            return self.addBells(channel.poison(segment));
+        }
         const tenancy = tenancyThatIsOver(segment, ring) orelse return;
         if (!channel.giveBack(segment, ring, tenancy)) return;
         if (!channel.hasEnded(segment)) return;
@@ -501,9 +530,13 @@ pub const Shared = struct {
         // SC, and release: our reads of the slots come before the producer's next writes to them, by
         // way of whoever sees this gate and moves the head.
         own.gate.store(if (self.window != 0) gateOf(self.ring, self.sequence) else 0, .seq_cst);
-        if (moveHead(self.segment, self.ring)) {
-            self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
-            self.recycle(self.ring);
+        switch (moveHead(self.segment, self.ring)) {
+            .moved => {
+                self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
+                self.recycle(self.ring);
+            },
+            .there => {},
+            .impossible => self.addBells(channel.poison(self.segment)),
         }
         channel.tellDrained(self.segment, &self.bells);
         return self.bells;
@@ -727,5 +760,45 @@ test "claims that were left and not counted are found, in whatever order they ar
         try std.testing.expect(receivers[2].adopt());
         _ = receivers[2].release(1, 1);
         try std.testing.expectEqual(0, control.orphaned_claims.load(.seq_cst));
+    }
+}
+
+test "a head that nobody will move ends the channel, as corrupt if it cannot be" {
+    const Case = struct { head: u32, is_possible: bool };
+    for (many_receivers) |kind| for ([_]Case{
+        .{ .head = 0, .is_possible = true },
+        .{ .head = 3, .is_possible = false },
+        .{ .head = 6, .is_possible = false },
+        .{ .head = 1 << 31, .is_possible = false },
+        .{ .head = 0 -% @as(u32, 2), .is_possible = false },
+    }) |case| {
+        var scene = try Scene.openIn(kind, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var receiver = try AnyReceiver.open(segment, false);
+        for (0..2) |_| {
+            _ = try scene.commit();
+            try std.testing.expectEqual(Polled{ .window = 1 }, receiver.poll(0));
+            _ = receiver.release(1, 1);
+        }
+        _ = scene.sender.close(.can_ring);
+        segment.consumerLine(0).head.store(case.head, .seq_cst);
+        _ = channel.close(segment, .closed, .can_ring);
+        const expected: Polled = if (case.is_possible) .ended else .corrupt;
+        try std.testing.expectEqual(expected, receiver.poll(0));
+    };
+}
+
+test "a head that cannot be is found by who releases, too" {
+    for (many_receivers) |kind| {
+        var scene = try Scene.openIn(kind, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var receiver = try AnyReceiver.open(segment, false);
+        _ = try scene.commit();
+        try std.testing.expectEqual(Polled{ .window = 1 }, receiver.poll(0));
+        segment.consumerLine(0).head.store(1000, .seq_cst);
+        try std.testing.expect(receiver.release(1, 1).all);
+        try std.testing.expect(channel.isPoisoned(segment));
     }
 }
