@@ -23,18 +23,17 @@
 const std = @import("std");
 const bell = @import("bell.zig");
 const channel = @import("channel.zig");
+const ledger = @import("ledger.zig");
 const os = @import("os/linux.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const sleepers = @import("sleepers.zig");
 const wait_module = @import("wait.zig");
 const Bells = channel.Bells;
-const CloseState = segment_module.CloseState;
 const LineState = segment_module.LineState;
 const OpenError = channel.OpenError;
 const Polled = channel.Polled;
 const ReadySet = @import("ready_set.zig").ReadySet;
-const ReceiverState = segment_module.ReceiverState;
 const RecordHeader = segment_module.RecordHeader;
 const Ringer = channel.Ringer;
 const Segment = segment_module.Segment;
@@ -55,7 +54,7 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
     const line = segment.receiverLine(place);
     _ = line.wait.disarm();
     _ = control.sleepers.fetchAnd(~bitOf(place), .seq_cst);
-    for (0..receiversUsed(segment)) |index| giveUpTakeOver(segment, place, @intCast(index));
+    for (0..segment.geometry.receivers_max) |index| giveUpTakeOver(segment, place, @intCast(index));
     if (Claim.of(segment, place) != null) {
         orphan(segment, place, if (left.how == .died) .orphaned else .returned);
     } else {
@@ -63,19 +62,53 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
         // Release: pairs with the compare-and-swap in open().
         line.state.store(@intFromEnum(LineState.free), .release);
     }
+    ledger.leavePlace(segment, place);
+    // It may have taken a ring out of the ready set and said so to nobody.
+    for (0..channel.ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
+    sweep(segment);
+    const is_last = ledger.uncountReceiver(segment);
+    if (is_last and !left.has_tickets) {
+        if (!left.isAwaited()) {
+            _ = channel.loseReceiver(segment, left.reason(), .cannot_ring);
+            return;
+        }
+        if (ledger.keeperOf(segment)) |keeper| keeper.awaits_receiver = true;
+    }
+    channel.wakeReceivers(segment, .cannot_ring);
+}
+
+/// To be called when a process has gone, whatever it was: nobody else would do what it may have left undone.
+pub fn sweep(segment: Segment) void {
+    dropStrayGates(segment);
     for (0..channel.ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
-        // It may have taken the ring out of the ready set and said so to nobody, withdrawn a gate or
-        // released and moved no head, emptied it and given nothing back.
-        control.ready.add(ring);
+        // It may have withdrawn a gate or released and moved no head, emptied a ring and given nothing back.
         if (moveHead(segment, ring) == .impossible) _ = channel.poisonAs(segment, .cannot_ring);
         if (tenancyThatIsOver(segment, ring)) |tenancy| _ = channel.giveBack(segment, ring, tenancy);
         _ = segment.waitLine(ring).sender_wait.takeUnlessBell();
     }
-    const is_last = control.receivers_open.fetchSub(1, .seq_cst) == 1;
-    if (is_last and !left.is_awaited and !left.has_tickets) {
-        _ = channel.loseReceiver(segment, left.reason(), .cannot_ring);
-    } else channel.wakeReceivers(segment, .cannot_ring);
+}
+
+/// Takes away what holds heads back and is nobody's: a gate that was written into the line of a receiver
+/// that is not there would stop every sender for ever. The keeper knows who is there.
+fn dropStrayGates(segment: Segment) void {
+    if (ledger.keeperOf(segment) == null) return;
+    for (0..segment.geometry.receivers_max) |index| {
+        const place: u32 = @intCast(index);
+        if (ledger.hasPlace(segment, place)) continue;
+        const line = segment.receiverLine(place);
+        switch (@as(LineState, @enumFromInt(line.state.load(.seq_cst)))) {
+            // To be taken over.
+            .orphaned, .returned => if (Claim.of(segment, place) != null) continue,
+            .free, .open => {},
+            .taken, _ => |state| {
+                // Being taken over.
+                const taker = @intFromEnum(state) -% @intFromEnum(LineState.taken);
+                if (taker < segment.geometry.receivers_max and ledger.hasPlace(segment, taker)) continue;
+            },
+        }
+        line.gate.store(0, .seq_cst);
+    }
 }
 
 /// Leaves a line to whoever takes its claim over.
@@ -224,40 +257,38 @@ pub const Shared = struct {
 
     /// The caller holds the cold-path mutex of its process.
     pub fn open(segment: Segment, has_records: bool) OpenError!Shared {
-        const control = segment.control();
-        if (control.receiver_state.load(.seq_cst) == @intFromEnum(ReceiverState.gone)) return error.ChannelClosed;
-        var open_before = control.receivers_open.load(.seq_cst);
-        while (true) {
-            if (open_before >= segment.geometry.receivers_max) return error.TooManyReceivers;
-            open_before = control.receivers_open.cmpxchgWeak(open_before, open_before + 1, .seq_cst, .seq_cst) orelse break;
-        }
+        if (ledger.receiverState(segment) == .gone) return error.ChannelClosed;
+        if (!ledger.countReceiver(segment)) return error.TooManyReceivers;
         // Who is counted has a line of his own, and a claim without a receiver has one. So there is a
         // line for us, if need be one with a claim: the newcomer gets both, though it has not asked for
         // messages yet. While another is taking a claim over it holds two, for a few instructions.
         for (0..looks_for_line_max) |look| {
             const takes_claims = look % 2 == 1;
             for (0..segment.geometry.receivers_max) |index| {
+                if (ledger.hasPlace(segment, @intCast(index))) continue; // whatever its line says
                 var self: Shared = .{ .segment = segment, .has_records = has_records, .line = @intCast(index) };
                 const line = segment.receiverLine(self.line);
                 // Acquire: pairs with the releases of `free`; the last holder's words come before ours.
-                const is_ours = line.state.cmpxchgStrong(
+                const was_free = line.state.cmpxchgStrong(
                     @intFromEnum(LineState.free),
                     @intFromEnum(LineState.open),
                     .acquire,
                     .monotonic,
-                ) == null or (takes_claims and self.takeOver(self.line));
-                if (!is_ours) continue;
+                ) == null;
+                if (!was_free and !(takes_claims and self.takeOver(self.line))) continue;
+                // A line that is free has none, unless somebody else wrote one.
+                if (was_free) line.gate.store(0, .seq_cst);
+                ledger.takePlace(segment, self.line);
                 line.wait.word.store(@intFromEnum(bell.Waiting.awake), .seq_cst);
                 // SC: whoever works out a minimum after this looks at our line.
-                _ = control.receivers_used.fetchMax(self.line + 1, .seq_cst);
-                // SC: partner of the look in isDrained().
-                control.receiver_state.store(@intFromEnum(ReceiverState.open), .seq_cst);
+                _ = segment.control().receivers_used.fetchMax(self.line + 1, .seq_cst);
+                ledger.setReceiverState(segment, .open);
                 return self;
             }
             if (takes_claims) os.yieldThread();
         }
         // Only if the memory was written by somebody else.
-        _ = control.receivers_open.fetchSub(1, .seq_cst);
+        _ = ledger.uncountReceiver(segment);
         return error.TooManyReceivers;
     }
 
@@ -586,7 +617,6 @@ pub const Shared = struct {
     /// The receiver goes. What it has claimed and not released is offered to the others: as new if it
     /// closes (`can_ring`: its program has given back what it took), as seen perhaps if it died.
     pub fn close(self: *Shared, ringer: Ringer) Bells {
-        const control = self.segment.control();
         _ = self.sleeper().disarm();
         const own = self.segment.receiverLine(self.line);
         if (self.window != 0) {
@@ -596,7 +626,8 @@ pub const Shared = struct {
             own.state.store(@intFromEnum(LineState.free), .release);
         }
         self.window = 0;
-        if (control.receivers_open.fetchSub(1, .seq_cst) == 1 and control.receiver_tickets.load(.seq_cst) == 0) {
+        ledger.leavePlace(self.segment, self.line);
+        if (ledger.uncountReceiver(self.segment) and ledger.receiverTickets(self.segment) == 0) {
             return channel.closeReceiver(self.segment, ringer);
         }
         // A wake-up may have been meant for this one, or there is a claim to take over.

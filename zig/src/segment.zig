@@ -17,6 +17,7 @@ const std = @import("std");
 const os = @import("os/linux.zig");
 const bell = @import("bell.zig");
 const Histogram = @import("histogram.zig").Histogram;
+const Ledger = @import("ledger.zig").Ledger;
 const Notifier = @import("event_fd.zig").Notifier;
 const ReadySet = @import("ready_set.zig").ReadySet;
 
@@ -464,6 +465,8 @@ pub const Segment = struct {
     geometry: Geometry,
     /// The eventfds of this process's receivers.
     notifier: ?*Notifier = null,
+    /// What this process knows of it for itself, if it is shared.
+    ledger: ?*Ledger = null,
     /// The memfd it lies over, if it is shared. Its creator closes it, with the mapping.
     fd: ?i32 = null,
 
