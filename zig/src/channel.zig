@@ -156,8 +156,10 @@ fn wantsLook(segment: Segment, ring: u32) bool {
     const is_released = tail & ~ring_module.closed_bit == line.head.load(.seq_cst);
     if (ring_module.isSealed(tail) and is_released) return true;
     if (!segment.geometry.kind.hasManyReceivers()) return !is_released;
-    // What has been claimed is in somebody's hands: another who looked for it would look for ever.
-    return tail & ~ring_module.closed_bit != line.claimed.load(.seq_cst);
+    if (tail & ~ring_module.closed_bit != line.claimed.load(.seq_cst)) return true;
+    // What has been claimed is in somebody's hands: another who looked for it would look for ever. If it is
+    // in nobody's, there is a head to be moved.
+    return ring_module.isSealed(tail) and @import("claims.zig").isLeftBehind(segment, ring);
 }
 
 /// Wakes every receiver. If `ringer` can, it rings every bell afterwards.

@@ -186,6 +186,12 @@ fn tenancyThatIsOver(segment: Segment, ring: u32) ?u32 {
     return if (tail & ~ring_module.closed_bit == head) tenancy else null;
 }
 
+/// Moves the head of a ring on behalf of those who have released and are gone, or have been fooled. Whether a
+/// receiver has to look at the ring now.
+pub fn isLeftBehind(segment: Segment, ring: u32) bool {
+    return moveHead(segment, ring) != .there;
+}
+
 /// A ring that is sealed and of which everything is claimed, but not yet released.
 fn isSpent(segment: Segment, ring: u32) bool {
     const tail = segment.producerLine(ring).tail.load(.seq_cst);
@@ -575,10 +581,25 @@ pub const Shared = struct {
 
     /// Whether poll() might find something; what a receiver that waits looks at.
     pub fn holds(self: *const Shared) bool {
+        self.dropForeignGate();
         const control = self.segment.control();
         // SC loads: partners are the fetchOr in ReadySet.add() and the fetchAdd in close().
         return self.window != 0 or (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(self.segment)) or
             control.ready.hasAny(channel.ringsUsed(self.segment)) or channel.hasEnded(self.segment);
+    }
+
+    /// Where others write, there may be a gate in our line that we have not set: while we wait for messages it
+    /// would hold a sender back, and nobody else may take it away.
+    fn dropForeignGate(self: *const Shared) void {
+        if (!self.segment.geometry.is_shared or self.window != 0) return;
+        const gate = &self.segment.receiverLine(self.line).gate;
+        const found = gate.load(.monotonic); // our own word
+        if (found == 0) return;
+        gate.store(0, .seq_cst);
+        const ring: u32 = @truncate((found >> 32) -% 1);
+        if (ring >= self.segment.geometry.senders_max or moveHead(self.segment, ring) != .moved) return;
+        // Who sleeps on a bell of this process finds the room when it looks.
+        _ = self.segment.waitLine(ring).sender_wait.takeUnlessBell();
     }
 
     /// The count alone may be wrong: who died in between left it so.
@@ -622,6 +643,7 @@ pub const Shared = struct {
         if (self.window != 0) {
             orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
         } else {
+            self.dropForeignGate();
             // Release: pairs with the compare-and-swap in open().
             own.state.store(@intFromEnum(LineState.free), .release);
         }
@@ -815,6 +837,10 @@ test "a head that nobody will move ends the channel, as corrupt if it cannot be"
         _ = scene.sender.close(.can_ring);
         segment.consumerLine(0).head.store(case.head, .seq_cst);
         _ = channel.close(segment, .closed, .can_ring);
+        // Who sleeps finds it by looking around.
+        segment.control().ready.remove(0);
+        channel.lookAround(segment);
+        try std.testing.expect(!receiver.arm(.bell));
         const expected: Polled = if (case.is_possible) .ended else .corrupt;
         try std.testing.expectEqual(expected, receiver.poll(0));
     };
