@@ -12,9 +12,10 @@ import {
   readdirSync,
   readlinkSync,
   readSync,
+  statSync,
   writeSync,
 } from "node:fs";
-import test from "node:test";
+import { after, test } from "node:test";
 import {
   bytes,
   type Channel,
@@ -24,8 +25,10 @@ import {
   type Layout,
   mpmc,
   mpsc,
+  Receiver,
   type ReceiversOptions,
   type ReceiverTicket,
+  Sender,
   type SendersOptions,
   spmc,
   spsc,
@@ -33,8 +36,10 @@ import {
   u32,
   utf8,
 } from "../mod.ts";
-import { rejects, within } from "./support/bounded.ts";
+import { isPending, rejects, until, within } from "./support/bounded.ts";
 import { range } from "./support/channels.ts";
+import { hasSaid, type Language, Peers } from "./support/processes.ts";
+import { runtime } from "./support/runtime.ts";
 import { randomFrom } from "./support/stress_host.ts";
 import { TestWorker } from "./support/workers.ts";
 import type { Receiving } from "./support/worker_tasks.ts";
@@ -48,6 +53,24 @@ type Create = <Value, Batch>(layout: Layout<Value, Batch>, options?: Options) =>
 type AnyTicket = ReceiverTicket<unknown, ArrayLike<unknown>>;
 
 const kinds: Record<string, Create> = { mpsc, spsc, spmc, mpmc };
+const peers = new Peers();
+after(() => peers[Symbol.dispose]());
+
+/** Where in the memory what is. The last two are of the first ring, where there is one. */
+const words = {
+  closeState: 256,
+  receiverState: 256 + 4,
+  ringsClaimed: 256 + 8,
+  senderReferences: 256 + 12,
+  ringsUsed: 256 + 24,
+  receiverTickets: 256 + 28,
+  receiversOpen: 256 + 256 + 24,
+  tail: 8192,
+  tenancy: 8192 + 4,
+};
+const ended = { name: "ChannelClosedError", code: "CHANNEL_CLOSED" };
+/** Only a hang reaches it. */
+const limitMs = 20_000;
 const corrupt = { name: "CorruptSegmentError", code: "CORRUPT_SEGMENT" };
 
 /** The memory of a channel, as another process has it. */
@@ -62,11 +85,16 @@ class Memory implements Disposable {
 
   /** Makes a channel, and finds what it lies in among the descriptors of this process. */
   static under<Made>(make: () => Made): [Made, Memory] {
-    const before = new Set(descriptors());
+    const before = files();
     const made = make();
-    const fd = descriptors().find((name) => !before.has(name));
-    assert.ok(fd !== undefined, "a shared channel has a memfd");
-    return [made, new Memory(openSync(`/proc/self/fd/${fd}`, "r+"))];
+    return [made, Memory.not(before)];
+  }
+
+  /** The one that is not among these files. */
+  static not(before: ReadonlyMap<number, string>): Memory {
+    const path = files().entries().find(([file]) => !before.has(file))?.[1];
+    assert.ok(path !== undefined, "a shared channel has a memfd");
+    return new Memory(openSync(path, "r+"));
   }
 
   read(position: number): number {
@@ -84,15 +112,18 @@ class Memory implements Disposable {
   }
 }
 
-/** The memfds of this process. */
-function descriptors(): string[] {
-  return readdirSync("/proc/self/fd").filter((name) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${name}`).startsWith("/memfd:millrace");
-    } catch {
-      return false; // that of the directory itself
-    }
-  });
+/** The memfds of this process, and where to open them: one that closes gives its number to the next. */
+function files(): Map<number, string> {
+  return new Map(
+    readdirSync("/proc/self/fd").flatMap((name) => {
+      const path = `/proc/self/fd/${name}`;
+      try {
+        return readlinkSync(path).startsWith("/memfd:millrace") ? [[statSync(path).ino, path]] : [];
+      } catch {
+        return []; // that of the directory itself
+      }
+    }),
+  );
 }
 
 /** Where the counters are: the control block, the lines, and the beginning of every ring. */
@@ -228,10 +259,194 @@ test("a channel ends with its last sender, whatever its memory says of senders a
   using sender = channel.sender();
   using receiver = channel.receiver();
   sender.trySend(1);
-  // rings_claimed and sender_references
-  for (const position of [256 + 8, 256 + 12]) memory.write(position, 1000);
+  for (const position of [words.ringsClaimed, words.senderReferences]) {
+    memory.write(position, 1000);
+  }
   assert.equal(await receiver.receive(), 1);
-  const end = rejects(receiver.receive(), { name: "ChannelClosedError", code: "CHANNEL_CLOSED" });
+  const end = rejects(receiver.receive(), ended);
   sender.close();
   await within(end, "the end");
 });
+
+for (const [kind, create] of Object.entries(kinds)) {
+  const options = { shared: true, capacity: 1, pollBudget: 0 } as const;
+
+  test(`${kind}: a channel ends with its last receiver, whatever its memory says of receivers`, async () => {
+    const [channel, memory] = Memory.under(() => create(u32, options));
+    using _channel = channel;
+    using _memory = memory;
+    const address = peers.address();
+    channel.share(address, { senders: false, limit: 1 });
+    using sender = channel.sender();
+    const other = peers.start("c", "sit", address, "receiver");
+    await hasSaid(other, "connected");
+    assert.equal(sender.trySend(1), true);
+    const waiting = sender.send(2);
+    const drained = channel.drained();
+    assert.equal(await isPending(waiting), true);
+    for (const position of [words.receiversOpen, words.receiverTickets]) {
+      memory.write(position, 1000);
+    }
+    memory.write(words.receiverState, 0);
+    other.end();
+    await rejects(waiting, ended);
+    await within(drained, "drained()", limitMs);
+  });
+
+  test(`${kind}: a channel does not end for what its memory says of receivers`, async () => {
+    const [channel, memory] = Memory.under(() => create(u32, options));
+    using _channel = channel;
+    using _memory = memory;
+    const ticket = channel.receiverTicket();
+    using sender = channel.sender();
+    assert.equal(sender.trySend(1), true);
+    const waiting = sender.send(2);
+    const drained = channel.drained();
+    memory.write(words.receiverState, 2);
+    memory.write(words.receiverTickets, 0);
+    memory.write(words.receiversOpen, 1000);
+    assert.equal(await isPending(waiting, 20), true);
+    assert.equal(await isPending(drained), true);
+    using receiver = Receiver.open(ticket);
+    memory.write(words.receiverTickets, 0);
+    for (const value of [1, 2]) {
+      assert.equal(await within(receiver.receive(), "a value", limitMs), value);
+    }
+    await waiting;
+    assert.equal(channel.closed, false);
+    receiver.close();
+    assert.equal(channel.closed, true);
+    await within(drained, "drained()", limitMs);
+  });
+
+  for (const language of [runtime, "c"] satisfies Language[]) {
+    test(`${kind}: a sender in ${language} that waits is told of the close, whatever memory says of its ring`, async () => {
+      for (const position of [words.ringsUsed, words.tenancy, words.closeState]) {
+        const [channel, memory] = Memory.under(() => create(u32, { ...options, maxSenders: 1 }));
+        using _channel = channel;
+        using _memory = memory;
+        const address = peers.address();
+        channel.share(address, { receivers: false });
+        using receiver = channel.receiver();
+        const other = peers.start(language, "send", address, 0, 1000);
+        await hasSaid(other, "connected");
+        await until(() => channel.stats().timesSlept > 0, "it waits", limitMs);
+        if (position !== words.closeState) {
+          memory.write(position, 0);
+          channel.close();
+        } else {
+          // It is closed, opened again, and its ring with it, by somebody who tells nobody.
+          channel.close();
+          memory.write(words.closeState, 0);
+          memory.write(words.tail, memory.read(words.tail) & ~1);
+          // The keeper has only to look: it puts the close back, and a sender that sleeps looks, too.
+          assert.equal(channel.closed, true);
+        }
+        const { stdout } = await within(other.ended, "the sender to end", limitMs);
+        assert.match(stdout, /^failed /m);
+        assert.equal(channel.closed, true);
+        receiver.close();
+      }
+    });
+  }
+
+  test(`${kind}: after any garbage a close ends what others wait for, in every process`, async () => {
+    const random = randomFrom(kind.charCodeAt(0) * 31 + kind.charCodeAt(3));
+    for (const round of range(12)) {
+      const [channel, memory] = Memory.under(() =>
+        create(u32, {
+          ...options,
+          capacity: 16,
+          ...(kind.startsWith("m") ? { maxSenders: 2 } : {}),
+        })
+      );
+      using _memory = memory;
+      const address = peers.address();
+      channel.share(address);
+      const language = round % 4 === 0 ? runtime : "c";
+      // The kinds that have one of a side have it in another process by turns.
+      const children = [
+        ...(kind.startsWith("m") || round % 2 === 0
+          ? [peers.start(language, "send", address, 1, 100_000_000)]
+          : []),
+        ...(kind.endsWith("mc") || round % 2 === 1
+          ? [peers.start(language, "receive", address, "some")]
+          : []),
+      ];
+      for (const child of children) await hasSaid(child, "connected");
+      const own = [
+        ...(kind.endsWith("mc") || round % 2 === 0 ? [channel.receiver()] : []),
+        ...(kind.startsWith("m") || round % 2 === 1 ? [channel.sender()] : []),
+      ];
+      const waiting = own.map((endpoint) =>
+        endpoint instanceof Sender ? sendUntilItFails(endpoint) : receiveUntilItFails(endpoint)
+      );
+      for (const _ of range(40)) {
+        const position = somewhere(memory, random);
+        memory.write(position, garbage(memory.read(position), random));
+        if (random() < 0.2) await new Promise((resolve) => setTimeout(resolve, 0));
+      }
+      channel.close();
+      const drained = channel.drained().catch(() => {});
+      for (const child of children) {
+        await within(child.ended, `a process of round ${round}`, limitMs);
+      }
+      await within(Promise.all(waiting), `this process in round ${round}`, limitMs);
+      await within(drained, `drained() in round ${round}`, limitMs);
+      channel[Symbol.dispose]();
+    }
+  });
+}
+
+test("after any garbage the death of a keeper ends what others wait for", async () => {
+  const random = randomFrom(77);
+  for (const round of range(12)) {
+    const kind = Object.keys(kinds)[round % 4] as string;
+    const address = peers.address();
+    const isSender = round % 3 !== 0;
+    const keeper = peers.start(
+      "c",
+      isSender ? "sit-keep" : "victim-keep-send",
+      address,
+      kind,
+      round,
+    );
+    await hasSaid(keeper, "shared");
+    const before = files();
+    const endpoint = isSender
+      ? await Sender.connect(address, { layout: u32 })
+      : await Receiver.connect(address, { layout: u32 });
+    using memory = Memory.not(before);
+    const waiting = endpoint instanceof Sender
+      ? sendUntilItFails(endpoint)
+      : receiveUntilItFails(endpoint);
+    for (const _ of range(40)) {
+      const position = somewhere(memory, random);
+      memory.write(position, garbage(memory.read(position), random));
+      if (random() < 0.2) await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    keeper.kill("SIGKILL");
+    await within(waiting, `round ${round}`, limitMs);
+    await keeper.ended;
+  }
+});
+
+/** Sends for as long as it can, and closes. */
+async function sendUntilItFails(sender: Sender<number, Uint32Array>): Promise<void> {
+  try {
+    for (let value = 0;; value++) await sender.send(value);
+  } catch (error) {
+    assert.ok(expected.includes((error as Error).name), String(error));
+  }
+  sender.close();
+}
+
+/** Receives for as long as it can, and closes. */
+async function receiveUntilItFails(receiver: Receiver<number, Uint32Array>): Promise<void> {
+  try {
+    for (;;) await receiver.receive();
+  } catch (error) {
+    assert.ok(expected.includes((error as Error).name), String(error));
+  }
+  receiver.close();
+}

@@ -10,16 +10,15 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { libraryPath, mpmc, mpsc, Receiver, Sender, spmc, spsc, u32, utf8 } from "../mod.ts";
-import type { ReceiverTicket, SenderTicket } from "../mod.ts";
-import { native } from "../src/native.ts";
+import { libraryPath, mpmc, mpsc, spmc, spsc, u32, utf8 } from "../mod.ts";
 import { throws, until, within } from "./support/bounded.ts";
 import { channelsAlive, collect, range } from "./support/channels.ts";
 import { zigCompiler } from "./support/compiler.ts";
 import { openForeign, producerTable, Workshop } from "./support/foreign.ts";
-import { type NativeSentence, sample } from "./support/native_worker.ts";
-import { runChild, runtime, supportFile } from "./support/runtime.ts";
-import { randomFrom, turn } from "./support/stress_host.ts";
+import { inLots, modes, passTime, startConsumer } from "./support/native_consumers.ts";
+import { sample } from "./support/native_worker.ts";
+import { runChild, runRingers, runtime, supportFile } from "./support/runtime.ts";
+import { randomFrom } from "./support/stress_host.ts";
 
 const workshop = new Workshop();
 const producerPath = workshop.compile("../../examples/native/producer/producer.c", "library");
@@ -52,7 +51,6 @@ function zig(parameters: readonly string[], cwd: string): string {
   return run(zigCompiler()[0] as string, parameters, cwd);
 }
 
-const ringersAlive = () => native().symbols.millrace_ringers_alive();
 const threadsEnded = () =>
   until(() => threads.threads_running() + producer.producer_running() === 0, "native threads end");
 
@@ -135,33 +133,6 @@ test("without a ringer, as by ordinary tickets, a receiver that sleeps notices w
   await threadsEnded();
 });
 
-test("when the thread that has the ringer dies, receivers elsewhere notice within their watch", async () => {
-  const owner = new Worker(new URL("./support/native_owner.ts", import.meta.url).href, {
-    type: "module",
-  });
-  const posted = Promise.withResolvers<{
-    sender: SenderTicket<string>;
-    receiver: ReceiverTicket<string>;
-  }>();
-  owner.onmessage = ({ data }) => posted.resolve(data);
-  owner.postMessage(echoPath);
-  const tickets = await within(posted.promise, "the tickets");
-  const receiver = Receiver.open(tickets.receiver);
-  const sender = Sender.open(tickets.sender);
-  const roundTrip = async (text: string) => {
-    const reply = receiver.receive();
-    await sender.send(text);
-    assert.equal(await within(reply, "a reply"), text);
-  };
-  await roundTrip("while it lives");
-  owner.terminate();
-  await until(() => ringersAlive() === 0, "the ringer is gone");
-  for (const text of ["after", "its", "end"]) await roundTrip(text);
-  sender.close();
-  await collect(receiver);
-  await threadsEnded();
-});
-
 test("the receiver's end is a native sender's MILLRACE_CHANNEL_CLOSED", async () => {
   using channel = mpsc(sample, { capacity: 4 });
   const receiver = channel.receiver();
@@ -190,23 +161,24 @@ test("a ticket for native code can be revoked, opens once, and is refused on a c
   });
 });
 
-test("the ringer ends with the last channel it rings for, and another begins", async () => {
-  for (let round = 0; round < 3; round++) {
-    using first = mpsc(u32);
-    using second = mpsc(u32);
-    const tickets = [first.nativeSenderTicket(), second.nativeSenderTicket()];
-    first.nativeSenderTicket();
-    assert.equal(ringersAlive(), 1);
-    using receiver = second.receiver();
-    first[Symbol.dispose]();
-    threads.start_abandon(tickets[1] as Uint8Array, 2);
-    assert.deepEqual(await collect(receiver), [0, 1]);
-    await threadsEnded();
-    receiver.close();
-    second[Symbol.dispose]();
-    await until(() => ringersAlive() === 0, "the ringer ends");
-  }
-});
+for (
+  const [scene, library, what] of [
+    [
+      "owner dies",
+      echoPath,
+      "when the thread that has the ringer dies, receivers elsewhere notice within their watch",
+    ],
+    ["ends", echoPath, "the ringer ends with the last channel it rings for, and another begins"],
+    [
+      "all die",
+      producerPath,
+      "a Worker that has the channel, its ringer and its receiver is terminated, 24 times",
+    ],
+  ] as const
+) {
+  // In a process of its own: it counts ringers, and other files may have some.
+  test(what, { timeout: 120_000 }, () => runRingers(scene, library));
+}
 
 test("a ringer does not keep its process alive", async () => {
   const { code, signal, stderr } = await runChild("child_ringer.ts", [
@@ -315,36 +287,6 @@ for (
 }
 
 const trials = 200;
-const trialsAtOnce = 8;
-const modes = ["receive", "run", "batches"] as const;
-
-function startConsumer(sentence: NativeSentence): { worker: Worker; reports: unknown[] } {
-  const worker = new Worker(new URL("./support/native_worker.ts", import.meta.url).href, {
-    type: "module",
-  });
-  const reports: unknown[] = [];
-  worker.onmessage = ({ data }) => reports.push(data);
-  worker.postMessage(sentence);
-  return { worker, reports };
-}
-
-async function passTime(random: () => number, state: Int32Array): Promise<void> {
-  // At any moment: as it starts, when it opens, while it receives, when it is asleep.
-  if (random() < 0.3) {
-    for (let turns = Math.floor(random() * 40); turns > 0; turns--) await turn();
-    return;
-  }
-  const enough = Math.floor(random() * 1500);
-  const deadline = performance.now() + 1500;
-  while (Atomics.load(state, 0) < enough && performance.now() < deadline) await turn();
-}
-
-async function inLots(count: number, trial: (index: number) => Promise<void>): Promise<void> {
-  for (let first = 0; first < count; first += trialsAtOnce) {
-    const lot = Math.min(trialsAtOnce, count - first);
-    await Promise.all(range(lot).map((offset) => trial(first + offset)));
-  }
-}
 
 test(
   `a consuming Worker is terminated at any moment while a native thread pushes, ${trials} times`,
@@ -371,23 +313,3 @@ test(
     await until(() => channelsAlive() <= channels, "every channel is freed");
   },
 );
-
-test("a Worker that has the channel, its ringer and its receiver is terminated, 24 times", {
-  timeout: 120_000,
-}, async () => {
-  await inLots(24, async (index) => {
-    const state = new Int32Array(new SharedArrayBuffer(4));
-    const { worker, reports } = startConsumer({
-      library: producerPath,
-      count: 2 ** 30,
-      capacity: [2, 16, 1024][index % 3] ?? 2,
-      state,
-      mode: modes[index % 3] ?? "run",
-    });
-    await passTime(randomFrom(1000 + index), state);
-    worker.terminate();
-    assert.deepEqual(reports, []);
-  });
-  await threadsEnded();
-  await until(() => ringersAlive() === 0, "every ringer is gone");
-});

@@ -11,7 +11,7 @@ import { bytes, mpmc, mpsc, Receiver, Sender, spsc, struct, u32, utf8 } from "..
 import { rejects, throws, until, within } from "./support/bounded.ts";
 import { collect, range } from "./support/channels.ts";
 import { runtime } from "./support/runtime.ts";
-import { assertNothingLeft, belongings, hasSaid, Peers } from "./support/processes.ts";
+import { assertNothingLeft, belongings, hasSaid, isStopped, Peers } from "./support/processes.ts";
 
 const peers = new Peers();
 after(() => peers[Symbol.dispose]());
@@ -129,6 +129,8 @@ test("connect() gives up on one that does not answer, and when it is told to", a
   const keeper = peers.start("c", "sit-keep", stopped, "mpsc");
   await hasSaid(keeper, "shared");
   keeper.kill("SIGSTOP");
+  // One that still runs for a moment would answer.
+  await until(() => isStopped(keeper.pid), "no thread of it runs any more");
   await rejects(Sender.connect(stopped, { timeout: 20 }), {
     name: "ConnectError",
     code: "TIMEOUT",

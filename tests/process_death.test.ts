@@ -13,6 +13,7 @@ import {
   Receiver,
   Sender,
   spmc,
+  spsc,
   u32,
 } from "../mod.ts";
 import { isPending, rejects, until, within } from "./support/bounded.ts";
@@ -24,6 +25,7 @@ import {
   belongings,
   hasSaid,
   isAlive,
+  isStopped,
   type Language,
   Peers,
   resultOf,
@@ -229,6 +231,7 @@ test("a process that is stopped is not dead", async () => {
   const stopped = peers.start("c", "receive", address);
   await hasSaid(stopped, "connected");
   stopped.kill("SIGSTOP");
+  await until(() => isStopped(stopped.pid), "no thread of it runs any more");
   let sent = 0;
   while (sender.trySend(sent)) sent++;
   const waiting = sender.send(sent);
@@ -295,6 +298,91 @@ for (const language of victims) {
     channel[Symbol.dispose]();
     receiver.close();
     sender.close();
+    await assertNothingLeft(before);
+  });
+}
+
+for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
+  test(`${kind}: onReceiverDeath "wait" is not for a receiver that closes`, async () => {
+    using channel = open(u32, {
+      capacity: 1,
+      shared: true,
+      onReceiverDeath: "wait",
+      pollBudget: 0,
+    });
+    const address = peers.address();
+    // Nobody else is let in: a share would count as a receiver to come.
+    channel.share(address, { senders: false, limit: 1 });
+    using sender = channel.sender();
+    const other = peers.start("c", "sit", address, "receiver");
+    await hasSaid(other, "connected");
+    assert.equal(sender.trySend(1), true);
+    const waiting = sender.send(2);
+    const drained = channel.drained();
+    assert.equal(await isPending(waiting), true);
+    other.end();
+    await rejects(waiting, { name: "ChannelClosedError", code: "CHANNEL_CLOSED" });
+    await within(drained, "drained()");
+    assert.equal(channel.stats().closed, "receiver gone");
+  });
+}
+
+/** Half of the deaths are noticed within; single ones may take longer on a busy machine. */
+const noticedMs = 50;
+const deaths = 20;
+
+/** What sleeps until the victim is dead, and then fails. */
+const watchers = {
+  async sender(address: string): Promise<[Child, Promise<unknown>, () => void]> {
+    const channel = mpsc(u32, { shared: true, pollBudget: 0 });
+    channel.share(address, { receivers: false, limit: 1 });
+    const receiver = channel.receiver();
+    const victim = peers.start("c", "sit", address, "sender");
+    await hasSaid(victim, "connected");
+    const end = () => {
+      receiver.close();
+      channel[Symbol.dispose]();
+    };
+    return [victim, receiver.receive(), end];
+  },
+  async receiver(address: string): Promise<[Child, Promise<unknown>, () => void]> {
+    const channel = mpsc(u32, { capacity: 1, shared: true, pollBudget: 0 });
+    channel.share(address, { senders: false });
+    const sender = channel.sender();
+    const victim = peers.start("c", "sit", address, "receiver");
+    await hasSaid(victim, "connected");
+    assert.equal(sender.trySend(1), true);
+    const end = () => {
+      sender.close();
+      channel[Symbol.dispose]();
+    };
+    return [victim, sender.send(2), end];
+  },
+  async keeper(address: string): Promise<[Child, Promise<unknown>, () => void]> {
+    const victim = peers.start("c", "sit-keep", address, "mpsc");
+    await hasSaid(victim, "shared");
+    const sender = await Sender.connect(address, { layout: u32 });
+    while (sender.trySend(1));
+    return [victim, sender.send(2), () => sender.close()];
+  },
+};
+
+for (const [who, watch] of Object.entries(watchers)) {
+  test(`the death of a ${who} is noticed in less than ${noticedMs} ms, in the median of ${deaths}`, async () => {
+    const before = belongings();
+    const times: number[] = [];
+    for (let death = 0; death < deaths; death++) {
+      const [victim, waiting, end] = await watch(peers.address());
+      assert.equal(await isPending(waiting), true);
+      const start = performance.now();
+      victim.kill("SIGKILL");
+      await rejects(waiting, { name: "ChannelClosedError" });
+      times.push(performance.now() - start);
+      end();
+      await victim.ended;
+    }
+    const median = times.toSorted((a, b) => a - b)[deaths / 2] as number;
+    assert.ok(median < noticedMs, `in the median ${median} ms, of ${times.join(" ")}`);
     await assertNothingLeft(before);
   });
 }

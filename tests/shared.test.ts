@@ -19,11 +19,10 @@ import {
   u32,
   utf8,
 } from "../mod.ts";
-import { native } from "../src/native.ts";
 import { channelClosed, rejects, throws, until, within } from "./support/bounded.ts";
-import { channelsAlive, channelsSettled, collect, range } from "./support/channels.ts";
+import { collect, range } from "./support/channels.ts";
 import { openForeign, Workshop } from "./support/foreign.ts";
-import { supportFile } from "./support/runtime.ts";
+import { runRingers, supportFile } from "./support/runtime.ts";
 import { TestWorker, workerKinds } from "./support/workers.ts";
 
 type Options = ChannelOptions & SendersOptions & ReceiversOptions;
@@ -34,8 +33,6 @@ type Create = <Value, Batch>(layout: Layout<Value, Batch>, options?: Options) =>
 
 const kinds: Record<string, Create> = { mpsc, spsc, spmc, mpmc };
 const asleep = { shared: true, pollBudget: 0 } as const;
-
-const ringersAlive = () => native().symbols.millrace_ringers_alive();
 
 /** Waits until somebody has gone to sleep on the channel, `times` times in all. */
 async function untilAsleep<Value, Batch>(
@@ -137,45 +134,18 @@ test("a sender that sleeps for room is woken by the close of the last receiver",
   await within(sent, "the error");
 });
 
-test("a Worker that sleeps, and with it its ringer, is terminated; the others are not disturbed", async () => {
-  using channel = mpmc(u32, asleep);
-  using sender = channel.sender();
-  channel.receiverTicket(); // while it is outstanding, the last receiver may go
-  await until(() => ringersAlive() === 0, "those of other tests have ended");
-  for (const kind of [...workerKinds, ...workerKinds]) {
-    const doomed = new TestWorker(kind);
-    doomed.call("receiveAll", channel.receiverTicket(), "receive").catch(() => {});
-    await until(() => ringersAlive() === 1, "it sleeps, watched by its ringer");
-    await doomed[Symbol.asyncDispose]();
-    await until(() => ringersAlive() === 0, "its ringer is gone");
-    using receiver = channel.receiver();
-    const value = receiver.receive();
-    await until(() => ringersAlive() === 1, "this thread sleeps, watched by its own");
-    sender.trySend(7);
-    assert.equal(await within(value, "a value"), 7);
-    receiver.close();
-    await until(() => ringersAlive() === 0, "which ends with the endpoint");
-  }
-});
-
-test("the ringer that watches ends with the last endpoint, and nothing is left", async () => {
-  await until(() => ringersAlive() === 0, "those of other tests have ended");
-  const before = await channelsSettled();
-  for (let round = 0; round < 3; round++) {
-    const channel = mpsc(u32, asleep);
-    using receiver = channel.receiver();
-    const value = receiver.receive();
-    using sender = channel.sender();
-    await untilAsleep(channel, 1);
-    assert.equal(ringersAlive(), 1);
-    sender.trySend(round);
-    assert.equal(await within(value, "a value"), round);
-    for (const end of [sender, receiver]) end.close();
-    channel[Symbol.dispose]();
-    await until(() => ringersAlive() === 0, "the ringer ends");
-  }
-  assert.equal(channelsAlive(), before);
-});
+for (
+  const [scene, what] of [
+    [
+      "sleepers die",
+      "a Worker that sleeps, and with it its ringer, is terminated; the others are not disturbed",
+    ],
+    ["watchers end", "the ringer that watches ends with the last endpoint, and nothing is left"],
+  ] as const
+) {
+  // In a process of its own: it counts ringers, and other files may have some.
+  test(what, () => runRingers(scene));
+}
 
 test("eventFd() on shared memory: the descriptor is written by whoever is told of the arm", async () => {
   using channel = mpsc(u32, asleep);

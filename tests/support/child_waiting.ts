@@ -5,8 +5,9 @@
  */
 
 import process from "node:process";
-import { mpsc, u32, type WaitStrategy } from "../../mod.ts";
+import { mpsc, Receiver, Sender, u32, type WaitStrategy } from "../../mod.ts";
 import { within } from "./bounded.ts";
+import { startChild } from "./runtime.ts";
 import { TestWorker } from "./workers.ts";
 
 /** How long the modes that measure CPU time wait. */
@@ -23,12 +24,16 @@ function later(milliseconds: number, call: () => void): void {
 
 /** Prints the CPU time the process, all its threads, has used while `wait` ran. */
 async function measure(wait: () => Promise<unknown>): Promise<void> {
+  console.log(JSON.stringify({ cpuMs: await measured(wait) }));
+}
+
+async function measured(wait: () => Promise<unknown>): Promise<number> {
   // What a runtime does at its start, and the first look at everything, is not waiting.
   await sleep(300);
   const before = process.cpuUsage();
   await wait();
   const { user, system } = process.cpuUsage(before);
-  console.log(JSON.stringify({ cpuMs: (user + system) / 1000 }));
+  return (user + system) / 1000;
 }
 
 const [mode = "", argument = ""] = process.argv.slice(2);
@@ -122,6 +127,37 @@ const modes: Record<string, () => unknown> = {
       receiver.tryReceive();
       await drained;
     }),
+  /** A receiver sleeps here, and a receiver and a sender in another process. The CPU time of both. */
+  async idleShared() {
+    const address = `@millrace-idle-${process.pid}`;
+    const full = mpsc(u32, { shared: true, capacity: 1 });
+    const [there, back] = [mpsc(u32, { shared: true }), mpsc(u32, { shared: true })];
+    there.share(`${address}-there`);
+    back.share(`${address}-back`);
+    full.share(`${address}-full`);
+    const other = startChild("child_waiting.ts", ["idleConnected", address]);
+    const pending = back.receiver().receive();
+    await other.said("connected");
+    const cpuMs = await measured(() => sleep(measureMs));
+    const { stdout, stderr } = await other.ended;
+    const [, tally = ""] = stdout.split("connected\n");
+    if (tally === "") throw new Error(stderr);
+    console.log(JSON.stringify({ cpuMs: cpuMs + (JSON.parse(tally) as { cpuMs: number }).cpuMs }));
+    for (const shared of [there, back, full]) shared.close();
+    await pending.catch(() => {});
+  },
+  async idleConnected() {
+    const layout = u32;
+    const there = await Receiver.connect(`${argument}-there`, { layout });
+    const back = await Sender.connect(`${argument}-back`, { layout });
+    const full = await Sender.connect(`${argument}-full`, { layout });
+    full.trySend(1);
+    const pending = [there.receive(), full.send(2)].map((call) => call.catch(() => {}));
+    console.log("connected");
+    await measure(() => sleep(measureMs));
+    for (const endpoint of [there, back, full]) endpoint.close();
+    await Promise.all(pending);
+  },
   polling: () =>
     measure(async () => {
       const polled = mpsc(u32, { pollBudget: 1e9 });

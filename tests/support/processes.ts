@@ -143,3 +143,11 @@ export async function assertNothingLeft(before: Belongings): Promise<void> {
 export function isAlive(pid: number | undefined): boolean {
   return existsSync(`/proc/${pid}`);
 }
+
+/** Whether every thread of a process has come to the halt that a SIGSTOP asks for. */
+export function isStopped(pid: number | undefined): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((thread) =>
+    // Behind the name, which may have brackets of its own.
+    /\) T [^)]*$/.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8"))
+  );
+}

@@ -73,6 +73,15 @@ export function runChild(
   return startChild(script, parameters, options).ended;
 }
 
+/** Plays a scene of child_ringers.ts to its good end. */
+export async function runRingers(scene: string, library = ""): Promise<void> {
+  const { code, signal, stdout, stderr } = await runChild("child_ringers.ts", [scene, library], {
+    limitMs: 110_000,
+  });
+  assert.equal(code, 0, `${signal ?? ""} ${stdout}${stderr}`);
+  assert.match(stdout, /^as expected$/m);
+}
+
 /** A child process that runs. */
 export interface Child {
   readonly pid: number | undefined;

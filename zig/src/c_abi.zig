@@ -377,7 +377,7 @@ export fn millrace_sender_reserve(handle: u32, slots_min: u32) i32 {
     const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
     const sender = &slot.body.sender;
     if (slots_min == 0 or slots_min > sender.producer.capacity) return Status.invalid_argument.number();
-    const reserved = sender.producer.reserve(slots_min);
+    const reserved = sender.reserve(slots_min);
     switch (reserved) {
         .slots => |slots| {
             slot.mailbox.position = sender.producer.position();

@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const bell = @import("bell.zig");
+const ledger = @import("ledger.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const sleepers = @import("sleepers.zig");
@@ -89,41 +90,40 @@ pub fn receiverWait(segment: Segment, receiver: u32) *bell.WaitWord {
 /// committed can still be drained. False: it was closed already.
 pub fn close(segment: Segment, why: CloseState, ringer: Ringer) bool {
     const control = segment.control();
-    // SC: partners are the looks at close_state in Sender.open(), claimRing(), hasEnded(), release()
-    // and isDrained().
-    const was = control.close_state.cmpxchgStrong(
-        @intFromEnum(CloseState.open),
-        @intFromEnum(why),
-        .seq_cst,
-        .seq_cst,
-    );
+    const is_first = ledger.leaveOpen(segment, why);
     // Even when it was closed: now nobody will release what is in the rings.
-    if (was != null and why != .receiver_gone and why != .peer_died and why != .corrupt) return false;
+    if (!is_first and why != .receiver_gone and why != .peer_died and why != .corrupt) return false;
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
-        // A ring that is still being claimed is sealed by its sender, which looks at close_state.
-        if (!line.isClaimed()) continue;
+        // A ring that is still being claimed is sealed by its sender, which looks at close_state. Where
+        // others write, one that has a sender may look free.
+        const is_claimed = line.isClaimed();
+        if (!is_claimed and !segment.geometry.is_shared) continue;
         ring_module.seal(line);
-        control.ready.add(ring);
+        if (is_claimed) control.ready.add(ring);
         wake(&segment.waitLine(ring).sender_wait, ringer);
     }
     wakeReceivers(segment, ringer);
     wake(&control.drain_wait, ringer);
-    return was == null;
+    return is_first;
 }
 
 /// To be called by whoever finds in a segment what cannot be there: nobody is to wait for it any more.
 /// The bells to ring.
 pub fn poison(segment: Segment) Bells {
+    return poisonAs(segment, .can_ring);
+}
+
+pub fn poisonAs(segment: Segment, ringer: Ringer) Bells {
     @branchHint(.cold);
-    _ = close(segment, .corrupt, .can_ring);
-    segment.control().close_state.store(@intFromEnum(CloseState.corrupt), .seq_cst);
-    return .{ .all = true };
+    _ = close(segment, .corrupt, ringer);
+    ledger.becomeCorrupt(segment);
+    return .{ .all = ringer == .can_ring };
 }
 
 pub fn isPoisoned(segment: Segment) bool {
-    return segment.control().close_state.load(.seq_cst) == @intFromEnum(CloseState.corrupt);
+    return ledger.closeState(segment) == .corrupt;
 }
 
 /// Where other processes write, one may have taken a word away without doing what belongs to it, or
@@ -132,23 +132,34 @@ pub fn isPoisoned(segment: Segment) bool {
 pub fn lookAround(segment: Segment) void {
     const control = segment.control();
     const kind = segment.geometry.kind;
-    const is_open = control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open);
+    const is_open = ledger.isOpen(segment);
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);
-        if (!line.isClaimed()) continue;
-        if (!is_open) ring_module.seal(line);
-        const consumer_line = segment.consumerLine(ring);
-        const seen = if (kind.hasManyReceivers()) &consumer_line.claimed else &consumer_line.head;
-        if (line.tail.load(.seq_cst) != seen.load(.seq_cst)) control.ready.add(ring);
+        if (!is_open and !ring_module.isSealed(line.tail.load(.seq_cst))) ring_module.seal(line);
+        if (line.isClaimed() and wantsLook(segment, ring)) control.ready.add(ring);
     }
     if (!kind.hasManyReceivers()) return;
     // One too many costs a look; one too few, a claim that nobody takes over.
-    if (control.orphaned_claims.load(.seq_cst) != 0) return;
+    const counted = control.orphaned_claims.load(.seq_cst);
     for (0..segment.geometry.receivers_max) |index| {
-        if (!segment.receiverLine(@intCast(index)).isLeft()) continue;
-        _ = control.orphaned_claims.fetchAdd(1, .seq_cst);
+        const bit = @as(u64, 1) << @intCast(index);
+        if (counted & bit != 0 or !segment.receiverLine(@intCast(index)).isLeft()) continue;
+        _ = control.orphaned_claims.fetchOr(bit, .seq_cst);
     }
+}
+
+/// Whether a receiver has something to do in a ring: to receive, or to give it back.
+fn wantsLook(segment: Segment, ring: u32) bool {
+    const tail = segment.producerLine(ring).tail.load(.seq_cst);
+    const line = segment.consumerLine(ring);
+    const is_released = tail & ~ring_module.closed_bit == line.head.load(.seq_cst);
+    if (ring_module.isSealed(tail) and is_released) return true;
+    if (!segment.geometry.kind.hasManyReceivers()) return !is_released;
+    if (tail & ~ring_module.closed_bit != line.claimed.load(.seq_cst)) return true;
+    // What has been claimed is in somebody's hands: another who looked for it would look for ever. If it is
+    // in nobody's, there is a head to be moved.
+    return ring_module.isSealed(tail) and @import("claims.zig").isLeftBehind(segment, ring);
 }
 
 /// Wakes every receiver. If `ringer` can, it rings every bell afterwards.
@@ -185,27 +196,16 @@ pub inline fn deliver(segment: Segment, receiver: u32, outcome: bell.Wake) bell.
 }
 
 /// Rings that were ever claimed: the others are memory nobody has touched.
-pub fn ringsUsed(segment: Segment) u32 {
-    // SC: partner of the fetchMax in claimRing(), as close_state is.
-    return @min(segment.control().rings_used.load(.seq_cst), segment.geometry.senders_max);
-}
+pub const ringsUsed = ledger.ringsUsed;
 
 /// Opens the one receiver of a channel's life.
 pub fn takeReceiver(segment: Segment) OpenError!void {
-    // SC: partner of the look in isDrained().
-    if (segment.control().receiver_state.cmpxchgStrong(
-        @intFromEnum(segment_module.ReceiverState.none),
-        @intFromEnum(segment_module.ReceiverState.open),
-        .seq_cst,
-        .seq_cst,
-    ) != null) return error.ReceiverTaken;
+    if (!ledger.changeReceiverState(segment, .none, .open)) return error.ReceiverTaken;
 }
 
 /// Whether the one receiver of a channel's life has come.
 pub fn isReceiverTaken(segment: Segment) bool {
-    if (segment.geometry.kind.hasManyReceivers()) return false;
-    const state = segment.control().receiver_state.load(.monotonic);
-    return state != @intFromEnum(segment_module.ReceiverState.none);
+    return !segment.geometry.kind.hasManyReceivers() and ledger.receiverState(segment) != .none;
 }
 
 /// The last receiver goes: the channel is closed and its senders are told.
@@ -215,7 +215,7 @@ pub fn closeReceiver(segment: Segment, ringer: Ringer) Bells {
 
 pub fn loseReceiver(segment: Segment, why: CloseState, ringer: Ringer) Bells {
     // SC: before the wake-ups of the close below; partner of the look in isDrained().
-    segment.control().receiver_state.store(@intFromEnum(segment_module.ReceiverState.gone), .seq_cst);
+    ledger.setReceiverState(segment, .gone);
     _ = close(segment, why, ringer);
     return .{ .all = ringer == .can_ring };
 }
@@ -223,10 +223,15 @@ pub fn loseReceiver(segment: Segment, why: CloseState, ringer: Ringer) Bells {
 /// How a receiver in another process came to its end, and what is to follow.
 pub const LeftBehind = struct {
     how: @import("protocol.zig").End,
-    /// What it has not received is for the next receiver.
+    /// What one that dies has not received is for the next receiver.
     is_awaited: bool,
     /// Somebody may open another.
     has_tickets: bool,
+
+    /// Whether another is awaited. Not where the receiver has said that it wants no more.
+    pub fn isAwaited(self: LeftBehind) bool {
+        return self.is_awaited and self.how != .closed;
+    }
 
     /// What the end of the last receiver means for the channel.
     pub fn reason(self: LeftBehind) CloseState {
@@ -237,9 +242,8 @@ pub const LeftBehind = struct {
 /// Does for the one receiver, in another process, what it cannot do itself.
 pub fn leaveReceiver(segment: Segment, left: LeftBehind) void {
     const control = segment.control();
-    const open = @intFromEnum(segment_module.ReceiverState.open);
-    if (control.receiver_state.load(.seq_cst) != open) return;
-    if (left.how == .closed or (left.how == .died and !left.is_awaited)) {
+    if (ledger.receiverState(segment) != .open) return;
+    if (left.how != .declined and !left.isAwaited()) {
         _ = loseReceiver(segment, left.reason(), .cannot_ring);
         return;
     }
@@ -247,7 +251,7 @@ pub fn leaveReceiver(segment: Segment, left: LeftBehind) void {
     // What it had in sight is in no ready set.
     for (0..ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
     // SC: partner of the compare-and-swap in takeReceiver(), by whoever comes next.
-    control.receiver_state.store(@intFromEnum(segment_module.ReceiverState.none), .seq_cst);
+    ledger.setReceiverState(segment, .none);
 }
 
 /// Wakes everybody, also those whose arm is taken: who took it may have died before he woke them. Not
@@ -301,13 +305,14 @@ pub fn giveBack(segment: Segment, ring: u32, tenancy: u32) bool {
 
 /// Closed, and no ring left that could hold a message.
 pub fn hasEnded(segment: Segment) bool {
-    const control = segment.control();
     // SC, in this order: a sender that is being opened counts its ring before it looks at
     // close_state, so a zero here, after the close was seen, stays zero.
-    const close_state = control.close_state.load(.seq_cst);
-    if (close_state == @intFromEnum(CloseState.open)) return false;
-    if (close_state == @intFromEnum(CloseState.corrupt)) return true;
-    if (!segment.geometry.is_shared) return control.rings_claimed.load(.seq_cst) == 0;
+    switch (ledger.closeState(segment)) {
+        .open => return false,
+        .corrupt => return true,
+        else => {},
+    }
+    if (!segment.geometry.is_shared) return segment.control().rings_claimed.load(.seq_cst) == 0;
     lookAround(segment);
     return !hasClaimedRing(segment);
 }
@@ -339,11 +344,12 @@ pub fn armDrain(segment: Segment) bool {
 
 /// Whether nothing is left to receive, or nobody to receive it.
 pub fn isDrained(segment: Segment) bool {
-    const control = segment.control();
-    if (control.receiver_state.load(.seq_cst) == @intFromEnum(segment_module.ReceiverState.gone)) return true;
-    const close_state = control.close_state.load(.seq_cst);
-    if (close_state == @intFromEnum(CloseState.open)) return false;
-    if (close_state == @intFromEnum(CloseState.corrupt)) return true; // whoever waits is told
+    if (ledger.receiverState(segment) == .gone) return true;
+    switch (ledger.closeState(segment)) {
+        .open => return false,
+        .corrupt => return true, // whoever waits is told
+        else => {},
+    }
     for (0..ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
         const line = segment.producerLine(ring);

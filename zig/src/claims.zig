@@ -23,18 +23,17 @@
 const std = @import("std");
 const bell = @import("bell.zig");
 const channel = @import("channel.zig");
+const ledger = @import("ledger.zig");
 const os = @import("os/linux.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const sleepers = @import("sleepers.zig");
 const wait_module = @import("wait.zig");
 const Bells = channel.Bells;
-const CloseState = segment_module.CloseState;
 const LineState = segment_module.LineState;
 const OpenError = channel.OpenError;
 const Polled = channel.Polled;
 const ReadySet = @import("ready_set.zig").ReadySet;
-const ReceiverState = segment_module.ReceiverState;
 const RecordHeader = segment_module.RecordHeader;
 const Ringer = channel.Ringer;
 const Segment = segment_module.Segment;
@@ -55,7 +54,7 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
     const line = segment.receiverLine(place);
     _ = line.wait.disarm();
     _ = control.sleepers.fetchAnd(~bitOf(place), .seq_cst);
-    for (0..receiversUsed(segment)) |index| giveUpTakeOver(segment, place, @intCast(index));
+    for (0..segment.geometry.receivers_max) |index| giveUpTakeOver(segment, place, @intCast(index));
     if (Claim.of(segment, place) != null) {
         orphan(segment, place, if (left.how == .died) .orphaned else .returned);
     } else {
@@ -63,19 +62,53 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
         // Release: pairs with the compare-and-swap in open().
         line.state.store(@intFromEnum(LineState.free), .release);
     }
+    ledger.leavePlace(segment, place);
+    // It may have taken a ring out of the ready set and said so to nobody.
+    for (0..channel.ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
+    sweep(segment);
+    const is_last = ledger.uncountReceiver(segment);
+    if (is_last and !left.has_tickets) {
+        if (!left.isAwaited()) {
+            _ = channel.loseReceiver(segment, left.reason(), .cannot_ring);
+            return;
+        }
+        if (ledger.keeperOf(segment)) |keeper| keeper.awaits_receiver = true;
+    }
+    channel.wakeReceivers(segment, .cannot_ring);
+}
+
+/// To be called when a process has gone, whatever it was: nobody else would do what it may have left undone.
+pub fn sweep(segment: Segment) void {
+    dropStrayGates(segment);
     for (0..channel.ringsUsed(segment)) |index| {
         const ring: u32 = @intCast(index);
-        // It may have taken the ring out of the ready set and said so to nobody, withdrawn a gate or
-        // released and moved no head, emptied it and given nothing back.
-        control.ready.add(ring);
-        _ = moveHead(segment, ring);
+        // It may have withdrawn a gate or released and moved no head, emptied a ring and given nothing back.
+        if (moveHead(segment, ring) == .impossible) _ = channel.poisonAs(segment, .cannot_ring);
         if (tenancyThatIsOver(segment, ring)) |tenancy| _ = channel.giveBack(segment, ring, tenancy);
         _ = segment.waitLine(ring).sender_wait.takeUnlessBell();
     }
-    const is_last = control.receivers_open.fetchSub(1, .seq_cst) == 1;
-    if (is_last and !left.is_awaited and !left.has_tickets) {
-        _ = channel.loseReceiver(segment, left.reason(), .cannot_ring);
-    } else channel.wakeReceivers(segment, .cannot_ring);
+}
+
+/// Takes away what holds heads back and is nobody's: a gate that was written into the line of a receiver
+/// that is not there would stop every sender for ever. The keeper knows who is there.
+fn dropStrayGates(segment: Segment) void {
+    if (ledger.keeperOf(segment) == null) return;
+    for (0..segment.geometry.receivers_max) |index| {
+        const place: u32 = @intCast(index);
+        if (ledger.hasPlace(segment, place)) continue;
+        const line = segment.receiverLine(place);
+        switch (@as(LineState, @enumFromInt(line.state.load(.seq_cst)))) {
+            // To be taken over.
+            .orphaned, .returned => if (Claim.of(segment, place) != null) continue,
+            .free, .open => {},
+            .taken, _ => |state| {
+                // Being taken over.
+                const taker = @intFromEnum(state) -% @intFromEnum(LineState.taken);
+                if (taker < segment.geometry.receivers_max and ledger.hasPlace(segment, taker)) continue;
+            },
+        }
+        line.gate.store(0, .seq_cst);
+    }
 }
 
 /// Leaves a line to whoever takes its claim over.
@@ -153,11 +186,34 @@ fn tenancyThatIsOver(segment: Segment, ring: u32) ?u32 {
     return if (tail & ~ring_module.closed_bit == head) tenancy else null;
 }
 
+/// Moves the head of a ring on behalf of those who have released and are gone, or have been fooled. Whether a
+/// receiver has to look at the ring now.
+pub fn isLeftBehind(segment: Segment, ring: u32) bool {
+    return moveHead(segment, ring) != .there;
+}
+
+/// A ring that is sealed and of which everything is claimed, but not yet released.
+fn isSpent(segment: Segment, ring: u32) bool {
+    const tail = segment.producerLine(ring).tail.load(.seq_cst);
+    if (!ring_module.isSealed(tail)) return false;
+    const line = segment.consumerLine(ring);
+    const claimed = line.claimed.load(.seq_cst);
+    return tail & ~ring_module.closed_bit == claimed and claimed != line.head.load(.seq_cst);
+}
+
 /// Who fails was overtaken by another who did not. So often in a row, it was nobody's success.
 const attempts_max = 1 << 16;
 
-/// Moves the head of a ring to where nobody needs it any more. False: it is there.
-fn moveHead(segment: Segment, ring: u32) bool {
+const Moved = enum {
+    moved,
+    /// Somebody needs what is behind it, or nothing is.
+    there,
+    /// It, or the claim cursor, is where no receiver can have put it.
+    impossible,
+};
+
+/// Moves the head of a ring to where nobody needs it any more.
+fn moveHead(segment: Segment, ring: u32) Moved {
     const consumer_line = segment.consumerLine(ring);
     const most = segment.geometry.capacity << 1;
     const gates_moved = &segment.control().gates_moved;
@@ -167,24 +223,28 @@ fn moveHead(segment: Segment, ring: u32) bool {
         // SC, the cursor before the gates: see the top of the file. Distances from the head order
         // words that wrap; a gate below the head is of a claim that is about to fail, and holds
         // nothing back.
-        var least = consumer_line.claimed.load(.seq_cst) -% head;
+        const claimed = consumer_line.claimed.load(.seq_cst);
+        if (ring_module.isSealed(head) or ring_module.isSealed(claimed)) return .impossible; // no counters
+        var least = claimed -% head;
+        // More than a ring: others have moved the head past what was read, and have claimed since. They come
+        // here when they release, after us. If nobody has moved it, nobody will.
+        if (least > most) return if (consumer_line.head.load(.seq_cst) == head) .impossible else .there;
         for (0..receiversUsed(segment)) |index| {
             const gate = segment.receiverLine(@intCast(index)).gate.load(.seq_cst);
-            if (gate >> 32 != ring + 1) continue;
+            // An odd one is no counter.
+            if (gate >> 32 != ring + 1 or ring_module.isSealed(@truncate(gate))) continue;
             const distance = @as(u32, @truncate(gate)) -% head;
             if (distance < least) least = distance;
         }
         // SC, after the gates: a claim may have moved from one we had yet to look at to one we had
         // looked at. What the bounds were when it had not stays true: gates move forward only.
         if (gates_moved.load(.seq_cst) != moved_before) continue;
-        // More than a ring: others have moved the head past what was read, and have claimed since.
-        // They come here when they release, after us.
-        if (least == 0 or least > most) return false;
+        if (least == 0) return .there;
         // SC: the publish half against sender_wait, which is looked at next. If another was faster
         // everything is read anew: a bound is worth nothing without the head it was measured from.
-        if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return true;
+        if (consumer_line.head.cmpxchgStrong(head, head +% least, .seq_cst, .seq_cst) == null) return .moved;
     }
-    return false; // what is read here changes faster than anybody can release
+    return .there; // what is read here changes faster than anybody can release
 }
 
 /// What one receiver of several is, but for which ring it looks at next.
@@ -203,40 +263,38 @@ pub const Shared = struct {
 
     /// The caller holds the cold-path mutex of its process.
     pub fn open(segment: Segment, has_records: bool) OpenError!Shared {
-        const control = segment.control();
-        if (control.receiver_state.load(.seq_cst) == @intFromEnum(ReceiverState.gone)) return error.ChannelClosed;
-        var open_before = control.receivers_open.load(.seq_cst);
-        while (true) {
-            if (open_before >= segment.geometry.receivers_max) return error.TooManyReceivers;
-            open_before = control.receivers_open.cmpxchgWeak(open_before, open_before + 1, .seq_cst, .seq_cst) orelse break;
-        }
+        if (ledger.receiverState(segment) == .gone) return error.ChannelClosed;
+        if (!ledger.countReceiver(segment)) return error.TooManyReceivers;
         // Who is counted has a line of his own, and a claim without a receiver has one. So there is a
         // line for us, if need be one with a claim: the newcomer gets both, though it has not asked for
         // messages yet. While another is taking a claim over it holds two, for a few instructions.
         for (0..looks_for_line_max) |look| {
             const takes_claims = look % 2 == 1;
             for (0..segment.geometry.receivers_max) |index| {
+                if (ledger.hasPlace(segment, @intCast(index))) continue; // whatever its line says
                 var self: Shared = .{ .segment = segment, .has_records = has_records, .line = @intCast(index) };
                 const line = segment.receiverLine(self.line);
                 // Acquire: pairs with the releases of `free`; the last holder's words come before ours.
-                const is_ours = line.state.cmpxchgStrong(
+                const was_free = line.state.cmpxchgStrong(
                     @intFromEnum(LineState.free),
                     @intFromEnum(LineState.open),
                     .acquire,
                     .monotonic,
-                ) == null or (takes_claims and self.takeOver(self.line));
-                if (!is_ours) continue;
+                ) == null;
+                if (!was_free and !(takes_claims and self.takeOver(self.line))) continue;
+                // A line that is free has none, unless somebody else wrote one.
+                if (was_free) line.gate.store(0, .seq_cst);
+                ledger.takePlace(segment, self.line);
                 line.wait.word.store(@intFromEnum(bell.Waiting.awake), .seq_cst);
                 // SC: whoever works out a minimum after this looks at our line.
-                _ = control.receivers_used.fetchMax(self.line + 1, .seq_cst);
-                // SC: partner of the look in isDrained().
-                control.receiver_state.store(@intFromEnum(ReceiverState.open), .seq_cst);
+                _ = segment.control().receivers_used.fetchMax(self.line + 1, .seq_cst);
+                ledger.setReceiverState(segment, .open);
                 return self;
             }
             if (takes_claims) os.yieldThread();
         }
         // Only if the memory was written by somebody else.
-        _ = control.receivers_open.fetchSub(1, .seq_cst);
+        _ = ledger.uncountReceiver(segment);
         return error.TooManyReceivers;
     }
 
@@ -368,7 +426,11 @@ pub const Shared = struct {
 
     /// After a gate was withdrawn that was no claim.
     fn helpHead(self: *Shared, ring: u32) void {
-        if (!moveHead(self.segment, ring)) return;
+        switch (moveHead(self.segment, ring)) {
+            .moved => {},
+            .there => return,
+            .impossible => return self.addBells(channel.poison(self.segment)),
+        }
         // The ring need not be that of the window, so all bells instead of the one; this is rare.
         if (self.segment.waitLine(ring).sender_wait.take() == .ring_bell) self.bells.all = true;
         self.recycle(ring);
@@ -409,6 +471,10 @@ pub const Shared = struct {
     /// channel, everyone is woken.
     fn recycle(self: *Shared, ring: u32) void {
         const segment = self.segment;
+        // Where others write, the head may stand where nobody who releases will come by any more.
+        if (segment.geometry.is_shared and isSpent(segment, ring) and moveHead(segment, ring) == .impossible) {
+            return self.addBells(channel.poison(segment));
+        }
         const tenancy = tenancyThatIsOver(segment, ring) orelse return;
         if (!channel.giveBack(segment, ring, tenancy)) return;
         if (!channel.hasEnded(segment)) return;
@@ -501,9 +567,13 @@ pub const Shared = struct {
         // SC, and release: our reads of the slots come before the producer's next writes to them, by
         // way of whoever sees this gate and moves the head.
         own.gate.store(if (self.window != 0) gateOf(self.ring, self.sequence) else 0, .seq_cst);
-        if (moveHead(self.segment, self.ring)) {
-            self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
-            self.recycle(self.ring);
+        switch (moveHead(self.segment, self.ring)) {
+            .moved => {
+                self.bells.sender = self.segment.waitLine(self.ring).sender_wait.take() == .ring_bell;
+                self.recycle(self.ring);
+            },
+            .there => {},
+            .impossible => self.addBells(channel.poison(self.segment)),
         }
         channel.tellDrained(self.segment, &self.bells);
         return self.bells;
@@ -511,10 +581,25 @@ pub const Shared = struct {
 
     /// Whether poll() might find something; what a receiver that waits looks at.
     pub fn holds(self: *const Shared) bool {
+        self.dropForeignGate();
         const control = self.segment.control();
         // SC loads: partners are the fetchOr in ReadySet.add() and the fetchAdd in close().
         return self.window != 0 or (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(self.segment)) or
             control.ready.hasAny(channel.ringsUsed(self.segment)) or channel.hasEnded(self.segment);
+    }
+
+    /// Where others write, there may be a gate in our line that we have not set: while we wait for messages it
+    /// would hold a sender back, and nobody else may take it away.
+    fn dropForeignGate(self: *const Shared) void {
+        if (!self.segment.geometry.is_shared or self.window != 0) return;
+        const gate = &self.segment.receiverLine(self.line).gate;
+        const found = gate.load(.monotonic); // our own word
+        if (found == 0) return;
+        gate.store(0, .seq_cst);
+        const ring: u32 = @truncate((found >> 32) -% 1);
+        if (ring >= self.segment.geometry.senders_max or moveHead(self.segment, ring) != .moved) return;
+        // Who sleeps on a bell of this process finds the room when it looks.
+        _ = self.segment.waitLine(ring).sender_wait.takeUnlessBell();
     }
 
     /// The count alone may be wrong: who died in between left it so.
@@ -553,17 +638,18 @@ pub const Shared = struct {
     /// The receiver goes. What it has claimed and not released is offered to the others: as new if it
     /// closes (`can_ring`: its program has given back what it took), as seen perhaps if it died.
     pub fn close(self: *Shared, ringer: Ringer) Bells {
-        const control = self.segment.control();
         _ = self.sleeper().disarm();
         const own = self.segment.receiverLine(self.line);
         if (self.window != 0) {
             orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
         } else {
+            self.dropForeignGate();
             // Release: pairs with the compare-and-swap in open().
             own.state.store(@intFromEnum(LineState.free), .release);
         }
         self.window = 0;
-        if (control.receivers_open.fetchSub(1, .seq_cst) == 1 and control.receiver_tickets.load(.seq_cst) == 0) {
+        ledger.leavePlace(self.segment, self.line);
+        if (ledger.uncountReceiver(self.segment) and ledger.receiverTickets(self.segment) == 0) {
             return channel.closeReceiver(self.segment, ringer);
         }
         // A wake-up may have been meant for this one, or there is a claim to take over.
@@ -599,11 +685,16 @@ const Scene = struct {
     sender: Sender,
 
     fn open(kind: segment_module.Kind) !Scene {
+        return openIn(kind, false);
+    }
+
+    fn openIn(kind: segment_module.Kind, is_shared: bool) !Scene {
         const segment = try Segment.create(try segment_module.Geometry.init(.{
             .kind = kind,
             .slot_bytes = 8,
             .capacity = 2,
             .receivers_max = 3,
+            .is_shared = is_shared,
         }), 0);
         return .{ .segment = segment, .sender = try Sender.open(segment, false) };
     }
@@ -662,4 +753,109 @@ test "a ring that has its next tenant is not given back by one that looked at th
     for ([_]*Shared{ &slow, &fast }) |receiver| receiver.recycle(0);
     try std.testing.expect(!line.isClaimed());
     try std.testing.expectEqual(0, scene.segment.control().rings_claimed.raw);
+}
+
+const AnyReceiver = @import("receiver.zig").Receiver;
+const many_receivers = [_]segment_module.Kind{ .spmc, .mpmc };
+
+test "a sealed ring that another receiver works on keeps nobody awake, and one to be given back does" {
+    for (many_receivers) |kind| {
+        var scene = try Scene.openIn(kind, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var busy = try AnyReceiver.open(segment, false);
+        var idle = try AnyReceiver.open(segment, false);
+        _ = try scene.commit();
+        try std.testing.expectEqual(Polled{ .window = 1 }, busy.poll(0));
+        _ = scene.sender.close(.can_ring);
+        for ([_]bool{ false, true }) |is_closed| {
+            if (is_closed) _ = channel.close(segment, .closed, .can_ring);
+            try std.testing.expectEqual(.empty, idle.poll(0));
+            channel.lookAround(segment);
+            try std.testing.expect(idle.arm(.bell));
+            idle.disarm();
+        }
+        _ = busy.release(1, 1);
+        try std.testing.expectEqual(.ended, idle.poll(0));
+    }
+    var scene = try Scene.openIn(.mpmc, true);
+    defer scene.segment.destroy();
+    var receiver = try AnyReceiver.open(scene.segment, false);
+    _ = scene.sender.close(.can_ring);
+    // Whoever was to give it back has died.
+    scene.segment.control().ready.remove(0);
+    channel.lookAround(scene.segment);
+    try std.testing.expect(!receiver.arm(.bell));
+    try std.testing.expectEqual(.empty, receiver.poll(0));
+    try std.testing.expect(!scene.segment.producerLine(0).isClaimed());
+}
+
+test "claims that were left and not counted are found, in whatever order they are taken over" {
+    for ([_]u32{ 0, 1 }) |first| {
+        var scene = try Scene.openIn(.spmc, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var receivers: [3]Shared = undefined;
+        for (&receivers) |*receiver| receiver.* = try Shared.open(segment, false);
+        for (receivers[0..2]) |*receiver| {
+            _ = try scene.commit();
+            try std.testing.expectEqual(.claimed, receiver.claim(0, 0));
+        }
+        for (receivers[0..2]) |*receiver| _ = receiver.close(.cannot_ring);
+        const control = segment.control();
+        control.orphaned_claims.store(0, .seq_cst);
+        channel.lookAround(segment);
+        try std.testing.expectEqual(0b11, control.orphaned_claims.load(.seq_cst));
+        // The third takes over one, and the other is still known of.
+        try std.testing.expect(receivers[2].takeOver(first));
+        _ = receivers[2].release(1, 1);
+        try std.testing.expect(!receivers[2].arm(.bell));
+        try std.testing.expect(receivers[2].adopt());
+        _ = receivers[2].release(1, 1);
+        try std.testing.expectEqual(0, control.orphaned_claims.load(.seq_cst));
+    }
+}
+
+test "a head that nobody will move ends the channel, as corrupt if it cannot be" {
+    const Case = struct { head: u32, is_possible: bool };
+    for (many_receivers) |kind| for ([_]Case{
+        .{ .head = 0, .is_possible = true },
+        .{ .head = 3, .is_possible = false },
+        .{ .head = 6, .is_possible = false },
+        .{ .head = 1 << 31, .is_possible = false },
+        .{ .head = 0 -% @as(u32, 2), .is_possible = false },
+    }) |case| {
+        var scene = try Scene.openIn(kind, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var receiver = try AnyReceiver.open(segment, false);
+        for (0..2) |_| {
+            _ = try scene.commit();
+            try std.testing.expectEqual(Polled{ .window = 1 }, receiver.poll(0));
+            _ = receiver.release(1, 1);
+        }
+        _ = scene.sender.close(.can_ring);
+        segment.consumerLine(0).head.store(case.head, .seq_cst);
+        _ = channel.close(segment, .closed, .can_ring);
+        // Who sleeps finds it by looking around.
+        segment.control().ready.remove(0);
+        channel.lookAround(segment);
+        try std.testing.expect(!receiver.arm(.bell));
+        const expected: Polled = if (case.is_possible) .ended else .corrupt;
+        try std.testing.expectEqual(expected, receiver.poll(0));
+    };
+}
+
+test "a head that cannot be is found by who releases, too" {
+    for (many_receivers) |kind| {
+        var scene = try Scene.openIn(kind, true);
+        const segment = scene.segment;
+        defer segment.destroy();
+        var receiver = try AnyReceiver.open(segment, false);
+        _ = try scene.commit();
+        try std.testing.expectEqual(Polled{ .window = 1 }, receiver.poll(0));
+        segment.consumerLine(0).head.store(1000, .seq_cst);
+        try std.testing.expect(receiver.release(1, 1).all);
+        try std.testing.expect(channel.isPoisoned(segment));
+    }
 }

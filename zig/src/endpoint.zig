@@ -8,6 +8,7 @@ const std = @import("std");
 const attendant = @import("attendant.zig");
 const os = @import("os/linux.zig");
 const bell = @import("bell.zig");
+const ledger_module = @import("ledger.zig");
 const channel_module = @import("channel.zig");
 const pool_module = @import("pool.zig");
 const Pool = pool_module.Pool;
@@ -82,9 +83,10 @@ pub const Channel = struct {
     /// The keeper is gone: nobody returns what the dead owned. Written by the attendant.
     is_abandoned: std.atomic.Value(bool) = .init(false),
 
+    /// What this process knows of a channel in shared memory. The segment points here.
+    ledger: ledger_module.Ledger = .{},
+
     // Of a channel in shared memory that this process made, its keeper:
-    /// Who has its rings and its receivers' places.
-    tenants: ?proxy.Tenants = null,
     /// Shares that let other processes in.
     shares: std.DoublyLinkedList = .{},
     /// Of those, how many let receivers in: each counts as a ticket.
@@ -337,18 +339,14 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
 /// The thread that created a channel disposed of it, or died: nobody can issue tickets any more. A side
 /// that nobody has and nobody can open will never come; the other must not wait for it.
 fn endWithoutOwner(channel: *Channel, ringer: channel_module.Ringer) void {
-    const control = channel.segment.control();
-    if (channel.sender_references == 0) {
-        _ = channel_module.close(channel.segment, .senders_gone, ringer);
+    const segment = channel.segment;
+    if (channel.sender_references == 0) _ = channel_module.close(segment, .senders_gone, ringer);
+    // Nobody is awaited any more who would have to be let in.
+    if (channel.ledger.keeper) |*keeper| keeper.awaits_receiver = false;
+    if (endWithoutReceivers(channel, ringer) or ledger_module.receiverTickets(segment) != 0) return;
+    if (ledger_module.changeReceiverState(segment, .none, .gone)) {
+        _ = channel_module.close(segment, .receiver_gone, ringer);
     }
-    if (control.receiver_tickets.load(.seq_cst) != 0) return;
-    // SC: partner of the look in channel.isDrained().
-    if (control.receiver_state.cmpxchgStrong(
-        @intFromEnum(segment_module.ReceiverState.none),
-        @intFromEnum(segment_module.ReceiverState.gone),
-        .seq_cst,
-        .seq_cst,
-    ) == null) _ = channel_module.close(channel.segment, .receiver_gone, ringer);
 }
 
 /// Has every event loop that sleeps look again, on behalf of a thread that can ring no bell.
@@ -378,7 +376,10 @@ fn isAsleepForGood(slot: *Slot) bool {
             return !receiver.holds();
         },
         .sender => |*sender| !sender.hasRoomFor(1),
-        .channel => !channel_module.isDrained(segment),
+        .channel => {
+            channel_module.lookAround(segment);
+            return !channel_module.isDrained(segment);
+        },
         .pool => !slot.channel.slabs.?.holds() and !slot.channel.is_abandoned.load(.seq_cst),
         .share, .link => true,
     };
@@ -474,14 +475,14 @@ pub fn createChannel(options: ChannelOptions) Error!u32 {
     const segment = try Segment.create(geometry, options.initial_sequence);
     errdefer segment.destroy();
     try placement.placeShared(segment, options.place);
-    const tenants: ?proxy.Tenants = if (geometry.is_shared) try .create(geometry) else null;
-    errdefer if (tenants) |kept| kept.destroy();
+    const keeper: ?ledger_module.Keeper = if (geometry.is_shared) try .create(geometry) else null;
+    errdefer if (keeper) |kept| kept.destroy();
     const slot = try register(.{
         .id = 0,
         .segment = segment,
         .has_records = options.has_records,
         .references = 0,
-        .tenants = tenants,
+        .ledger = .{ .keeper = keeper },
     }, .channel);
     return slot.handle.raw;
 }
@@ -496,6 +497,7 @@ fn register(described: Channel, body: Body) Error!*Slot {
     channel.id = ticket_module.nextSerial();
     channel.place_id = channel.id;
     channel.segment.notifier = &channel.notifier;
+    if (channel.segment.geometry.is_shared) channel.segment.ledger = &channel.ledger;
     try channels.put(allocator, channel.id, channel);
     errdefer _ = channels.remove(channel.id);
     return allocate(channel, body);
@@ -513,8 +515,8 @@ pub fn dereference(channel: *Channel) void {
     if (channel.link == null) returnInFlight(channel, pool_module.Everywhere{});
     if (channel.pool) |pool| dereference(pool);
     channel.notifier.close();
-    if (channel.tenants) |tenants| tenants.destroy();
     if (channel.owners) |*owners| owners.destroy();
+    if (channel.ledger.keeper) |keeper| keeper.destroy();
     if (channel.is_quarantined) channel.segment.abandon() else channel.segment.destroy();
     allocator.destroy(channel);
 }
@@ -538,12 +540,12 @@ pub fn dropSenderReference(channel: *Channel, ringer: channel_module.Ringer) boo
 
 /// A kind with many receivers ends with the last of them and the last ticket for one.
 fn endWithoutReceivers(channel: *Channel, ringer: channel_module.Ringer) bool {
-    const control = channel.segment.control();
-    if (!channel.segment.geometry.kind.hasManyReceivers()) return false;
-    if (control.receiver_state.load(.seq_cst) != @intFromEnum(segment_module.ReceiverState.open)) return false;
-    if (control.receivers_open.load(.seq_cst) != 0 or control.receiver_tickets.load(.seq_cst) != 0) return false;
-    if (channel.waits_for_receiver) return false;
-    _ = channel_module.closeReceiver(channel.segment, ringer);
+    const segment = channel.segment;
+    if (!segment.geometry.kind.hasManyReceivers()) return false;
+    if (ledger_module.receiverState(segment) != .open) return false;
+    if (ledger_module.receiversOpen(segment) != 0 or ledger_module.receiverTickets(segment) != 0) return false;
+    if (channel.ledger.keeper) |keeper| if (keeper.awaits_receiver) return false;
+    _ = channel_module.closeReceiver(segment, ringer);
     return true;
 }
 
@@ -552,7 +554,7 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells 
     defer mutex.unlock();
     const slot = try find(handle);
     const control = slot.channel.segment.control();
-    if (control.close_state.load(.acquire) == @intFromEnum(segment_module.CloseState.open)) {
+    if (ledger_module.isOpen(slot.channel.segment)) {
         const length: u32 = @intCast(@min(reason.len, segment_module.reason_bytes_max));
         @memcpy(control.reason[0..length], reason[0..length]);
         // Release: with the close below; pairs with the acquire in readReason().
@@ -565,8 +567,8 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells 
 
 /// A CloseState. A sender whose ring somebody has sealed can send no more, whatever the channel says.
 pub fn closeState(slot: *const Slot) u32 {
-    const state = slot.channel.segment.control().close_state.load(.seq_cst);
-    if (state != @intFromEnum(segment_module.CloseState.open)) return state;
+    const state = ledger_module.closeState(slot.channel.segment);
+    if (state != .open) return @intFromEnum(state);
     const is_sealed = slot.body == .sender and slot.body.sender.producer.isClosed();
     return @intFromEnum(if (is_sealed) segment_module.CloseState.closed else segment_module.CloseState.open);
 }
@@ -588,13 +590,12 @@ pub fn issueTicket(handle: u32, role: Role) Error!Ticket {
     if ((role == .pool) != (channel.slabs != null)) return error.InvalidArgument;
     // What a connection owns is one endpoint's.
     if (channel.owner != 0) return error.InvalidArgument;
-    if (channel.segment.control().close_state.load(.acquire) != @intFromEnum(segment_module.CloseState.open) and
-        role == .sender) return error.ChannelClosed;
+    if (role == .sender and !ledger_module.isOpen(channel.segment)) return error.ChannelClosed;
     const ticket = try ticket_module.issue(channel.id, role);
     channel.references += 1;
     switch (role) {
         .sender => addSenderReference(channel),
-        .receiver => _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst),
+        .receiver => ledger_module.addReceiverTickets(channel.segment, 1),
         .pool => {},
     }
     return ticket;
@@ -622,7 +623,7 @@ fn redeem(ticket: Ticket, role: ?Role) Error!*Channel {
     if (role) |wanted| if (ticket.role() != wanted) return error.TicketRole;
     const channel = channels.get(ticket.channel) orelse return error.TicketFreed;
     if (!ticket_module.take(ticket)) return error.TicketUsed;
-    if (ticket.role() == .receiver) _ = channel.segment.control().receiver_tickets.fetchSub(1, .seq_cst);
+    if (ticket.role() == .receiver) ledger_module.dropReceiverTickets(channel.segment, 1);
     return channel;
 }
 
@@ -654,7 +655,7 @@ pub fn openEndpointAt(ticket: Ticket, role: Role, place: placement.Request) Erro
         error.HugePagesUnavailable,
         => {
             try ticket_module.restore(ticket);
-            if (role == .receiver) _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
+            if (role == .receiver) ledger_module.addReceiverTickets(channel.segment, 1);
             return err;
         },
         else => {
@@ -710,7 +711,6 @@ fn openOn(channel: *Channel, role: Role, place: placement.Request) Error!*Slot {
         },
         .pool => unreachable,
     }
-    if (channel.tenants) |*tenants| _ = tenants.note(role, slot.index());
     return slot;
 }
 
@@ -746,14 +746,13 @@ fn checkShareable(handle: u32, roles: share_module.Roles) Error!void {
     const slot = try find(handle);
     const channel = slot.channel;
     const is_keeper = switch (slot.body) {
-        .channel => channel.tenants != null and !roles.pools,
+        .channel => channel.ledger.keeper != null and !roles.pools,
         .pool => channel.owners != null and roles.pools and !roles.senders and !roles.receivers,
         else => false,
     };
     if (!is_keeper) return error.InvalidArgument;
     if (channel.pool) |pool| if (pool.owners == null) return error.InvalidArgument;
-    const close_state = slot.channel.segment.control().close_state.load(.acquire);
-    if (close_state != @intFromEnum(segment_module.CloseState.open)) return error.ChannelClosed;
+    if (!ledger_module.isOpen(channel.segment)) return error.ChannelClosed;
 }
 
 fn allocateShare(share: *Share, opener: u32) Error!*Slot {
@@ -772,7 +771,7 @@ pub fn awaitReceivers(handle: u32) Error!void {
     mutex.lock();
     defer mutex.unlock();
     const slot = try find(handle);
-    if (slot.body != .channel or slot.channel.tenants == null) return error.InvalidArgument;
+    if (slot.body != .channel or slot.channel.ledger.keeper == null) return error.InvalidArgument;
     slot.channel.waits_for_receiver = true;
 }
 
@@ -781,7 +780,7 @@ fn countShare(channel: *Channel, roles: share_module.Roles) void {
     if (roles.senders) addSenderReference(channel);
     if (!roles.receivers) return;
     channel.receiver_shares += 1;
-    _ = channel.segment.control().receiver_tickets.fetchAdd(1, .seq_cst);
+    ledger_module.addReceiverTickets(channel.segment, 1);
 }
 
 /// It is no more.
@@ -789,7 +788,7 @@ pub fn uncountShare(channel: *Channel, roles: share_module.Roles) void {
     var has_ended = roles.senders and dropSenderReference(channel, .cannot_ring);
     if (roles.receivers) {
         channel.receiver_shares -= 1;
-        _ = channel.segment.control().receiver_tickets.fetchSub(1, .seq_cst);
+        ledger_module.dropReceiverTickets(channel.segment, 1);
         has_ended = endWithoutReceivers(channel, .cannot_ring) or has_ended;
     }
     if (has_ended) tellSleepers(channel);
@@ -797,7 +796,7 @@ pub fn uncountShare(channel: *Channel, roles: share_module.Roles) void {
 
 /// Whether somebody may still open a receiver; the processes that a share may let in count or do not.
 pub fn hasReceiverTickets(channel: *const Channel, counts_shares: bool) bool {
-    const tickets = channel.segment.control().receiver_tickets.load(.seq_cst);
+    const tickets = ledger_module.receiverTickets(channel.segment);
     return tickets > if (counts_shares) 0 else channel.receiver_shares;
 }
 
@@ -908,6 +907,7 @@ pub fn finishLink(handle: u32) Error!*Slot {
     channel.place_id = link.welcome.channel;
     channel.segment = segment;
     channel.segment.notifier = &channel.notifier;
+    channel.segment.ledger = &channel.ledger;
     channel.has_records = has_records;
     channel.pool = pool;
     channel.is_mapped = true;
@@ -1103,8 +1103,7 @@ pub fn returnInFlight(channel: *Channel, lost: anytype) void {
 /// After a receiver went: returns what it left, and if there will be no receiver any more, what was
 /// sent.
 pub fn returnUnreceivable(channel: *Channel) void {
-    const state = channel.segment.control().receiver_state.load(.seq_cst);
-    if (state != @intFromEnum(segment_module.ReceiverState.gone)) {
+    if (ledger_module.receiverState(channel.segment) != .gone) {
         return returnInFlight(channel, pool_module.Released{ .segment = channel.segment });
     }
     // Every ring is sealed by now.
@@ -1172,10 +1171,9 @@ fn dispose(slot: *Slot) channel_module.Bells {
     const revoked = ticket_module.forgetChannel(channel.id);
     channel.sender_references -= revoked.senders;
     tellSenderReferences(channel);
-    _ = channel.segment.control().receiver_tickets.fetchSub(revoked.receivers, .seq_cst);
+    ledger_module.dropReceiverTickets(channel.segment, revoked.receivers);
     channel.references -= revoked.senders + revoked.receivers;
     endWithoutOwner(channel, .can_ring);
-    _ = endWithoutReceivers(channel, .can_ring);
     returnUnreceivable(channel);
     interruptSlabSleepers(channel);
     free(slot);

@@ -24,6 +24,7 @@ pub const claims = @import("claims.zig");
 pub const endpoint = @import("endpoint.zig");
 pub const histogram = @import("histogram.zig");
 pub const latency = @import("latency.zig");
+pub const ledger = @import("ledger.zig");
 pub const link = @import("link.zig");
 pub const mpmc = @import("mpmc.zig");
 pub const mpsc = @import("mpsc.zig");

@@ -89,7 +89,7 @@ pub fn sendMany(sender: *Sender, messages: []const u8, timeout_ns: u64, bells: a
 /// Contiguous slots, at least so many.
 pub fn reserve(sender: *Sender, slots_min: u32, timeout_ns: u64) SendError!u32 {
     const deadline = if (timeout_ns == 0) 0 else os.now() +| timeout_ns;
-    while (true) switch (sender.producer.reserve(slots_min)) {
+    while (true) switch (sender.reserve(slots_min)) {
         .slots => |slots| return slots,
         .closed => return closed(sender.segment),
         .corrupt => {

@@ -233,3 +233,224 @@ test "a pidfd tells of a process's end, and is refused of a connection that has 
     try testing.expectError(error.PeerDied, sockets.openPidfd(pair[0], std.os.linux.getpid()));
     os.closeDescriptor(pair[0]);
 }
+
+/// A process that connects to a channel: both of its sides are this one.
+const Peer = struct {
+    share: u32,
+    slot: *endpoint.Slot,
+
+    fn connectTo(channel: u32, role: @import("ticket.zig").Role) !Peer {
+        const pair = try sockets.createPair();
+        const share = (try endpoint.shareOver(channel, pair[0], .{ .roles = .{
+            .senders = role == .sender,
+            .receivers = role == .receiver,
+        } })).handle.raw;
+        const link = (try endpoint.beginLink(role, .{ .socket = pair[1] }, &.{})).handle.raw;
+        return .{ .share = share, .slot = try connect(link) };
+    }
+
+    fn close(self: Peer) !void {
+        _ = try endpoint.closeEndpoint(self.slot.handle.raw);
+        try until(self.share, hasNoConnections);
+        _ = try endpoint.closeEndpoint(self.share);
+    }
+};
+
+/// Connects, and dies.
+fn connectAndDie(channel: u32, role: @import("ticket.zig").Role) !void {
+    const pair = try sockets.createPair();
+    const share = (try endpoint.shareOver(channel, pair[0], both)).handle.raw;
+    const words: protocol.Hello = .{ .role = @intFromEnum(role) };
+    try sockets.send(pair[1], std.mem.asBytes(&words), &.{});
+    var buffer: [256]u8 = undefined;
+    try testing.expectEqual(0, (try hearWelcome(pair[1], &buffer)).refusal);
+    os.closeDescriptor(pair[1]);
+    try until(share, hasNoConnections);
+    _ = try endpoint.closeEndpoint(share);
+}
+
+const kinds = [_]segment_module.Kind{ .mpsc, .spsc, .spmc, .mpmc };
+const channel_module = @import("channel.zig");
+const ledger = @import("ledger.zig");
+
+/// A channel, and its control block as a peer has it.
+const Keeping = struct {
+    handle: u32,
+    channel: *endpoint.Channel,
+    control: *segment_module.Control,
+
+    fn open(kind: segment_module.Kind) !Keeping {
+        const handle = try createChannel(kind);
+        const channel = (try endpoint.find(handle)).channel;
+        return .{ .handle = handle, .channel = channel, .control = channel.segment.control() };
+    }
+
+    fn close(self: Keeping) void {
+        _ = endpoint.disposeChannel(self.handle) catch unreachable;
+    }
+
+    fn closeState(self: Keeping) !segment_module.CloseState {
+        return @enumFromInt(endpoint.closeState(try endpoint.find(self.handle)));
+    }
+};
+
+test "a channel ends with its last receiver, whatever its memory says of receivers" {
+    for (kinds) |kind| {
+        const keeping = try Keeping.open(kind);
+        defer keeping.close();
+        const receiver = try Peer.connectTo(keeping.handle, .receiver);
+        const other: ?Peer = if (kind.hasManyReceivers()) try Peer.connectTo(keeping.handle, .receiver) else null;
+        for ([_]*std.atomic.Value(u32){
+            &keeping.control.receivers_open,
+            &keeping.control.receiver_tickets,
+        }) |word| word.store(1000, .seq_cst);
+        if (other) |last| {
+            keeping.control.receivers_open.store(1, .seq_cst);
+            keeping.control.receiver_tickets.store(0, .seq_cst);
+            try last.close();
+            try testing.expectEqual(.open, try keeping.closeState());
+            keeping.control.receivers_open.store(1000, .seq_cst);
+            keeping.control.receiver_tickets.store(1000, .seq_cst);
+        }
+        keeping.control.receiver_state.store(@intFromEnum(segment_module.ReceiverState.none), .seq_cst);
+        try receiver.close();
+        try testing.expectEqual(.receiver_gone, try keeping.closeState());
+        try testing.expect(channel_module.isDrained(keeping.channel.segment));
+    }
+}
+
+test "a channel does not end for what its memory says of receivers" {
+    for (kinds) |kind| {
+        const keeping = try Keeping.open(kind);
+        defer keeping.close();
+        const ticket = try endpoint.issueTicket(keeping.handle, .receiver);
+        keeping.control.receiver_state.store(@intFromEnum(segment_module.ReceiverState.gone), .seq_cst);
+        keeping.control.receiver_tickets.store(0, .seq_cst);
+        keeping.control.receivers_open.store(1000, .seq_cst);
+        try testing.expect(!channel_module.isDrained(keeping.channel.segment));
+        if (kind.hasManyReceivers()) {
+            const passing = try Peer.connectTo(keeping.handle, .receiver);
+            keeping.control.receiver_tickets.store(0, .seq_cst);
+            try passing.close();
+            try testing.expectEqual(.open, try keeping.closeState());
+            keeping.control.receivers_open.store(1000, .seq_cst);
+        }
+        const receiver = try endpoint.openEndpoint(ticket, .receiver);
+        try testing.expectEqual(.open, try keeping.closeState());
+        _ = try endpoint.closeEndpoint(receiver.handle.raw);
+        try testing.expectEqual(.receiver_gone, try keeping.closeState());
+    }
+}
+
+test "a receiver that closes politely is not awaited; one that dies is, for as long as somebody could come" {
+    for (kinds) |kind| for ([_]bool{ false, true }) |has_died| {
+        const keeping = try Keeping.open(kind);
+        const sender = try endpoint.openDirectly(keeping.handle, .sender);
+        defer _ = endpoint.closeEndpoint(sender.handle.raw) catch unreachable;
+        try endpoint.awaitReceivers(keeping.handle);
+        if (!has_died) {
+            const receiver = try Peer.connectTo(keeping.handle, .receiver);
+            try receiver.close();
+            try testing.expectEqual(.receiver_gone, try keeping.closeState());
+            keeping.close();
+            continue;
+        }
+        for (0..2) |_| {
+            try connectAndDie(keeping.handle, .receiver);
+            try testing.expectEqual(.open, try keeping.closeState());
+        }
+        keeping.close();
+        try testing.expectEqual(.gone, ledger.receiverState(sender.channel.segment));
+    };
+}
+
+test "what somebody has is not handed out again, whatever its memory says" {
+    const keeping = try Keeping.open(.mpmc);
+    defer keeping.close();
+    const segment = keeping.channel.segment;
+    const sender = try Peer.connectTo(keeping.handle, .sender);
+    const receiver = try Peer.connectTo(keeping.handle, .receiver);
+    segment.producerLine(sender.slot.index()).tenancy.store(0, .seq_cst);
+    segment.receiverLine(receiver.slot.index()).state.store(0, .seq_cst);
+    keeping.control.receivers_open.store(0, .seq_cst);
+    const other_sender = try Peer.connectTo(keeping.handle, .sender);
+    const other_receiver = try Peer.connectTo(keeping.handle, .receiver);
+    try testing.expect(sender.slot.index() != other_sender.slot.index());
+    try testing.expect(receiver.slot.index() != other_receiver.slot.index());
+    for ([_]u32{ 0, 1 }) |index| {
+        segment.producerLine(index).tenancy.store(0, .seq_cst);
+        segment.receiverLine(index).state.store(0, .seq_cst);
+    }
+    keeping.control.receivers_open.store(0, .seq_cst);
+    try testing.expectError(error.TooManySenders, Peer.connectTo(keeping.handle, .sender));
+    try testing.expectError(error.TooManyReceivers, Peer.connectTo(keeping.handle, .receiver));
+    // Who leaves makes room.
+    try other_receiver.close();
+    const third = try Peer.connectTo(keeping.handle, .receiver);
+    for ([_]Peer{ third, receiver, sender, other_sender }) |peer| try peer.close();
+}
+
+test "close() reaches a sender whose ring its memory says is none, or is free" {
+    for (kinds) |kind| for ([_]bool{ false, true }) |has_garbled_tenancy| {
+        const keeping = try Keeping.open(kind);
+        defer keeping.close();
+        const sender = try Peer.connectTo(keeping.handle, .sender);
+        const producer = &sender.slot.body.sender.producer;
+        if (has_garbled_tenancy) producer.line.tenancy.store(0, .seq_cst) else keeping.control.rings_used.store(0, .seq_cst);
+        try testing.expect(!producer.isClosed());
+        _ = try endpoint.closeChannel(keeping.handle, "");
+        try testing.expect(producer.isClosed());
+        try sender.close();
+    };
+}
+
+test "a gate in the line of a receiver that is not there holds senders back no longer than its writer is there" {
+    const keeping = try Keeping.open(.mpmc);
+    defer keeping.close();
+    const native = @import("native.zig");
+    const segment = keeping.channel.segment;
+    const sender = try endpoint.openDirectly(keeping.handle, .sender);
+    const receiver = try endpoint.openDirectly(keeping.handle, .receiver);
+    const ring: u64 = sender.index();
+    segment.receiverLine(1).gate.store((ring + 1) << 32, .seq_cst);
+    keeping.control.receivers_used.store(2, .seq_cst);
+    for (0..8) |_| try native.send(&sender.body.sender, "full", 0, native.NoBells{});
+    var buffer: [4]u8 = undefined;
+    var bytes: u32 = 0;
+    for (0..8) |_| try native.receive(&receiver.body.receiver, segment, false, &buffer, &bytes, 0, native.NoBells{});
+    try testing.expectError(error.WouldBlock, native.send(&sender.body.sender, "more", 0, native.NoBells{}));
+    try connectAndDie(keeping.handle, .sender);
+    try native.send(&sender.body.sender, "more", 0, native.NoBells{});
+    for ([_]*endpoint.Slot{ sender, receiver }) |slot| _ = try endpoint.closeEndpoint(slot.handle.raw);
+}
+
+test "who has seen a channel closed does not take it for open again" {
+    for (kinds) |kind| {
+        const keeping = try Keeping.open(kind);
+        defer keeping.close();
+        const sender = try Peer.connectTo(keeping.handle, .sender);
+        const receiver = try Peer.connectTo(keeping.handle, .receiver);
+        _ = try endpoint.closeChannel(keeping.handle, "");
+        try testing.expectEqual(1, endpoint.closeState(sender.slot));
+        const word = &keeping.control.close_state;
+        // Both what the keeper looks at and what a peer does: it is closed, and says so again.
+        word.store(0, .seq_cst);
+        try testing.expectEqual(.closed, try keeping.closeState());
+        try testing.expectEqual(1, word.load(.seq_cst));
+        word.store(0, .seq_cst);
+        try testing.expectEqual(1, endpoint.closeState(sender.slot));
+        try testing.expectEqual(1, word.load(.seq_cst));
+        word.store(0, .seq_cst);
+        try testing.expectError(error.ChannelClosed, endpoint.issueTicket(keeping.handle, .sender));
+        // Neither does a seal that is taken off again keep anybody.
+        word.store(0, .seq_cst);
+        const line = sender.slot.body.sender.producer.line;
+        line.tail.store(0, .seq_cst);
+        channel_module.lookAround(keeping.channel.segment);
+        try testing.expectEqual(1, line.tail.load(.seq_cst));
+        try sender.close();
+        var polls: u32 = 0;
+        while (receiver.slot.body.receiver.poll(0) != .ended) : (polls += 1) try testing.expect(polls < 10);
+        try receiver.close();
+    }
+}

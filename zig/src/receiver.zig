@@ -38,6 +38,11 @@ pub const Receiver = union(enum) {
         return @import("claims.zig").leaveBehind(on, place, left);
     }
 
+    /// Does what any process that has gone may have left undone.
+    pub fn sweep(on: Segment) void {
+        if (on.geometry.kind.hasManyReceivers()) @import("claims.zig").sweep(on);
+    }
+
     /// Finds a window of messages: a contiguous run of one ring. `messages_max` bounds what is claimed
     /// where receivers share the rings; 0 is no bound.
     pub inline fn poll(self: *Receiver, messages_max: u32) channel.Polled {

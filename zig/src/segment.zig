@@ -19,6 +19,7 @@ const os = @import("os/linux.zig");
 const bell = @import("bell.zig");
 const FreeSet = @import("free_set.zig").FreeSet;
 const Histogram = @import("histogram.zig").Histogram;
+const Ledger = @import("ledger.zig").Ledger;
 const Notifier = @import("event_fd.zig").Notifier;
 const ReadySet = @import("ready_set.zig").ReadySet;
 
@@ -241,7 +242,7 @@ pub const ReceiverLine = extern struct {
 
     /// Whether it has a claim that nobody has taken over.
     pub fn isLeft(self: *const ReceiverLine) bool {
-        // SC: partner of the fetchAdd to orphaned_claims, before which it was stored.
+        // SC: partner of the fetchOr to orphaned_claims, before which it was stored.
         return switch (@as(LineState, @enumFromInt(self.state.load(.seq_cst)))) {
             .orphaned, .returned => true,
             else => false,
@@ -523,6 +524,8 @@ pub const Segment = struct {
     geometry: Geometry,
     /// The eventfds of this process's receivers.
     notifier: ?*Notifier = null,
+    /// What this process knows of it for itself, if it is shared.
+    ledger: ?*Ledger = null,
     /// The memfd it lies over, if it is shared. Its creator closes it, with the mapping.
     fd: ?i32 = null,
     /// Which file that is, the same in every process; 0: none.

@@ -2,11 +2,11 @@
 
 const std = @import("std");
 const channel = @import("channel.zig");
+const ledger = @import("ledger.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const wait_module = @import("wait.zig");
 const Bells = channel.Bells;
-const CloseState = segment_module.CloseState;
 const OpenError = channel.OpenError;
 const Producer = ring_module.Producer;
 const Ringer = channel.Ringer;
@@ -23,13 +23,12 @@ pub const Sender = struct {
 
     /// Opens a sender on a ring that claimRing() gave. Until then nobody else looks at the ring.
     pub fn settle(segment: Segment, has_records: bool, ring: u32) OpenError!Sender {
-        const control = segment.control();
         const line = segment.producerLine(ring);
         const head = segment.consumerLine(ring).head.load(.acquire);
         const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic)); // nobody else writes it now
         // A look at close_state before the seal is cleared: a sender that held this ring when the
         // channel closed may still be about to commit, and only the seal stops it.
-        if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
+        if (!ledger.isOpen(segment)) {
             // What the last tenant left, and a ring that never had one has not yet.
             line.tail.store(head | ring_module.closed_bit, .monotonic);
             line.tenancy.store(tenancy.with(.claimed), .seq_cst);
@@ -44,7 +43,7 @@ pub const Sender = struct {
         line.tenancy.store(tenancy.with(.claimed), .seq_cst);
         // SC load; its partner is the compare-and-swap in close(): either close() finds this ring
         // claimed and seals it, or we see the close here.
-        if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) {
+        if (!ledger.isOpen(segment)) {
             ring_module.seal(line);
             return refuse(segment, ring);
         }
@@ -53,6 +52,7 @@ pub const Sender = struct {
 
     /// A sealed ring is left to the receiver, which recycles it. The caller rings every bell.
     fn refuse(segment: Segment, ring: u32) OpenError {
+        ledger.leaveRing(segment, ring);
         segment.control().ready.add(ring);
         channel.wakeReceivers(segment, .can_ring);
         return error.ChannelClosed;
@@ -65,14 +65,17 @@ pub const Sender = struct {
         const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic)); // nobody else writes it now
         // Release: pairs with the compare-and-swap in claimRing().
         line.tenancy.store(tenancy.with(.free), .seq_cst);
+        ledger.leaveRing(segment, ring);
         return uncount(segment);
     }
 
     /// Takes a free ring: no other sender gets it, and no receiver looks at it yet.
     pub fn claimRing(segment: Segment) OpenError!u32 {
         const control = segment.control();
-        if (control.close_state.load(.seq_cst) != @intFromEnum(CloseState.open)) return error.ChannelClosed;
+        if (!ledger.isOpen(segment)) return error.ChannelClosed;
         for (0..segment.geometry.senders_max) |index| {
+            // Whatever its tenancy says.
+            if (ledger.hasRing(segment, @intCast(index))) continue;
             const line = segment.producerLine(@intCast(index));
             // A plain look first keeps the untouched rings untouched.
             const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic));
@@ -87,8 +90,7 @@ pub const Sender = struct {
                 .seq_cst,
                 .monotonic,
             ) == null) {
-                // SC: before the look at close_state in open(); its partner is in close().
-                _ = control.rings_used.fetchMax(@as(u32, @intCast(index)) + 1, .seq_cst);
+                ledger.takeRing(segment, @intCast(index));
                 return @intCast(index);
             }
             try uncount(segment);
@@ -101,7 +103,7 @@ pub const Sender = struct {
         const control = segment.control();
         _ = control.rings_claimed.fetchSub(1, .seq_cst);
         // SC, after it: a receiver that saw the close and our count fell asleep before the end.
-        if (control.close_state.load(.seq_cst) == @intFromEnum(CloseState.open)) return;
+        if (ledger.isOpen(segment)) return;
         channel.wakeReceivers(segment, .can_ring);
         return error.ChannelClosed;
     }
@@ -114,8 +116,20 @@ pub const Sender = struct {
     /// Does for a sender in another process what it cannot do itself: close().
     pub fn sealLeft(segment: Segment, ring: u32) void {
         ring_module.seal(segment.producerLine(ring));
+        ledger.leaveRing(segment, ring);
         segment.control().ready.add(ring);
         channel.wakeReceivers(segment, .cannot_ring);
+    }
+
+    /// See Producer.reserve().
+    pub inline fn reserve(self: *Sender, slots_min: u32) Producer.Reserved {
+        const reserved = self.producer.reserve(slots_min);
+        return if (reserved == .full and self.isOver()) .closed else reserved;
+    }
+
+    /// Whether nothing can be sent any more. Where others write, a ring may have been left unsealed.
+    fn isOver(self: *const Sender) bool {
+        return self.producer.isClosed() or (self.segment.geometry.is_shared and !ledger.isOpen(self.segment));
     }
 
     pub const Committed = union(enum) { bells: Bells, closed };
@@ -136,14 +150,14 @@ pub const Sender = struct {
 
     /// Waits for room for `slots_min` slots. Returns whether there is room or the ring is sealed.
     pub fn wait(self: *Sender, slots_min: u32, strategy: wait_module.Strategy, timeout_ns: u64) bool {
-        const condition: RoomCondition = .{ .producer = &self.producer, .slots_min = slots_min };
+        const condition: RoomCondition = .{ .sender = self, .slots_min = slots_min };
         const blocker: channel.Blocker = .{ .segment = self.segment, .word = &self.producer.wait_line.sender_wait };
         return wait_module.wait(strategy, timeout_ns, blocker, condition);
     }
 
     /// Whether there is room, or never will be.
     pub fn hasRoomFor(self: *const Sender, slots_min: u32) bool {
-        return (RoomCondition{ .producer = &self.producer, .slots_min = slots_min }).holds();
+        return (RoomCondition{ .sender = self, .slots_min = slots_min }).holds();
     }
 
     pub fn countFull(self: *Sender) void {
@@ -155,7 +169,7 @@ pub const Sender = struct {
     pub fn arm(self: *Sender, slots_min: u32) bool {
         const word = &self.producer.wait_line.sender_wait;
         word.arm(self.segment.waiting(.bell));
-        const condition: RoomCondition = .{ .producer = &self.producer, .slots_min = slots_min };
+        const condition: RoomCondition = .{ .sender = self, .slots_min = slots_min };
         if (!condition.holds()) {
             word.countSleep();
             return true;
@@ -171,6 +185,7 @@ pub const Sender = struct {
     /// Seals the ring: what was committed is delivered, what was not never was.
     pub fn close(self: *Sender, ringer: Ringer) Bells {
         ring_module.seal(self.producer.line);
+        ledger.leaveRing(self.segment, self.producer.ring);
         self.segment.control().ready.add(self.producer.ring);
         if (ringer == .can_ring) return channel.wakeReceiver(self.segment);
         channel.wakeReceivers(self.segment, .cannot_ring);
@@ -179,11 +194,11 @@ pub const Sender = struct {
 };
 
 const RoomCondition = struct {
-    producer: *const Producer,
+    sender: *const Sender,
     slots_min: u32,
 
     pub fn holds(self: RoomCondition) bool {
-        return self.producer.hasRoom(self.slots_min) or self.producer.isClosed();
+        return self.sender.producer.hasRoom(self.slots_min) or self.sender.isOver();
     }
 };
 
@@ -233,5 +248,28 @@ test "who counted a ring that became another's wakes a receiver that waits for t
             try testing.expectEqual(0, channel.receiverWait(segment, 0).word.raw);
             try testing.expect(receiver.poll(0) == .ended);
         }
+    }
+}
+
+test "a sender in shared memory does not wait in a ring that the close has not sealed" {
+    for ([_]segment_module.Kind{ .mpsc, .spsc, .spmc, .mpmc }) |kind| {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 2,
+            .is_shared = true,
+        }), 0);
+        defer segment.destroy();
+        var sender = try Sender.open(segment, false);
+        try testing.expect(sender.reserve(2) == .slots);
+        _ = sender.commit(2, 2);
+        try testing.expect(sender.reserve(1) == .full);
+        // Somebody has written that there are no rings.
+        segment.control().rings_used.store(0, .seq_cst);
+        _ = channel.close(segment, .closed, .can_ring);
+        try testing.expect(sender.hasRoomFor(1));
+        try testing.expect(!sender.arm(1));
+        try testing.expect(sender.wait(1, .block, std.time.ns_per_s));
+        try testing.expect(sender.reserve(1) == .closed);
     }
 }

@@ -36,7 +36,8 @@ pub const Receiver = struct {
                 self.window = run.slots;
                 return .{ .window = run.slots };
             },
-            .empty => return .empty,
+            // Where others write, a seal may have been taken off.
+            .empty => return if (self.segment.geometry.is_shared and channel.hasEnded(self.segment)) .ended else .empty,
             // Sealed: by the end of its sender, or not claimed by any yet.
             .ended => {
                 _ = channel.recycle(self.segment, self.consumer, 0);
@@ -101,3 +102,24 @@ pub const Receiver = struct {
         return channel.closeReceiver(self.segment, ringer);
     }
 };
+
+const testing = @import("std").testing;
+
+test "a receiver in shared memory sees the end of a ring whose seal was taken off" {
+    for ([_]segment_module.CloseState{ .closed, .corrupt }) |why| {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = .spsc,
+            .slot_bytes = 8,
+            .capacity = 2,
+            .is_shared = true,
+        }), 0);
+        defer segment.destroy();
+        var receiver = try Receiver.open(segment);
+        _ = try @import("sender.zig").Sender.open(segment, false);
+        _ = channel.close(segment, why, .can_ring);
+        segment.producerLine(0).tail.store(0, .seq_cst);
+        try testing.expect(receiver.holds());
+        // The first look seals it again, if that is still worth while.
+        if (receiver.poll() == .empty) try testing.expect(receiver.poll() == .ended);
+    }
+}
