@@ -9,7 +9,7 @@
 export type NativeType = "u32" | "i32" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 9;
+export const abiVersion = 10;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -433,9 +433,10 @@ export const symbols = {
     ],
     result: "i32",
   },
-  millrace_connect_finish: {
+  millrace_connect_finish_at: {
     parameters: [
       "u32", // uint32_t connection
+      "buffer", // const millrace_place *place
       "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
@@ -513,6 +514,13 @@ export const nativeSymbols = {
       "buffer", // void *buffer
       "u32", // uint32_t buffer_bytes
       "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_connect_finish: {
+    parameters: [
+      "u32", // uint32_t connection
+      "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
   },
@@ -669,7 +677,7 @@ export const StructBytes = {
   slabPlace: 16,
   poolStatistics: 40,
   shareOptions: 144,
-  connectOptions: 140,
+  connectOptions: 148,
 } as const;
 
 /** Limits the library enforces; kept here so that messages can name them before it is loaded. */

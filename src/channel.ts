@@ -511,6 +511,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       wait: this.#wait,
       pollBudget: this.#pollBudget,
       claim: this.#claim,
+      ...this.#place,
     });
   }
 

@@ -12,14 +12,23 @@ import { ConnectError, LayoutError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { check, errorOf, native } from "./native.ts";
+import {
+  checkPlace as checkNode,
+  checkReceiverPlace,
+  encodePlace,
+  type PlaceOptions,
+} from "./numa.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
 import { checkTerms, type Terms } from "./ticket.ts";
 
 /** Where a channel is shared: an address, or the other end of a connected pair of sockets. */
 export type ConnectPlace = string | { readonly fd: number };
 
-/** Options of {@linkcode Sender.connect} and {@linkcode Receiver.connect}. */
-export interface ConnectOptions<Value, Batch = Value[]> {
+/**
+ * Options of {@linkcode Sender.connect} and {@linkcode Receiver.connect}; among them the NUMA node that
+ * a sender's ring, or what receivers write, is to lie on.
+ */
+export interface ConnectOptions<Value, Batch = Value[]> extends PlaceOptions {
   /**
    * What the channel's values must be laid out as; anything unless given. A channel that native code
    * shares does not say, so there it is needed.
@@ -61,6 +70,7 @@ export async function connect<Value, Batch>(
   }
   const { layout, timeout = timeoutDefaultMs, signal, users = [] } = options;
   if (layout !== undefined) codecOf(layout);
+  checkNode(action, options);
   if (typeof timeout !== "number" || !(timeout >= 0)) {
     throw new RangeError(
       `Cannot ${action}: timeout must be a number of milliseconds, received ${describe(timeout)}`,
@@ -78,7 +88,10 @@ export async function connect<Value, Batch>(
   try {
     await answered(handle, to, timeout, signal);
     const { terms, found } = readTerms(handle, to, layout);
-    const { info, bells } = finish(handle, to);
+    const wanted = role === "sender"
+      ? checkNode(action, options, terms.numa)
+      : checkReceiverPlace(options, terms);
+    const { info, bells } = finish(handle, to, encodePlace(wanted));
     isOpen = true;
     const endpoint = new Endpoint(info, bells);
     const codec = codecOf(found);
@@ -173,13 +186,17 @@ function otherLayout(action: string, because: string): ConnectError {
   return new ConnectError("LAYOUT", `Cannot ${action}: ${because}`);
 }
 
-function finish(handle: number, action: string): { info: EndpointInfo; bells: Bells } {
+function finish(
+  handle: number,
+  action: string,
+  place: Uint32Array,
+): { info: EndpointInfo; bells: Bells } {
   // Nobody else has them: other processes wake by the memory itself.
   let bells = new Bells(1);
   const info = openInfo(
     action,
     bells,
-    (symbols, info) => symbols.millrace_connect_finish(handle, info),
+    (symbols, info) => symbols.millrace_connect_finish_at(handle, place, info),
   );
   bells = new Bells(info.maxSenders);
   return { info, bells };

@@ -27,7 +27,7 @@ const share = @import("share.zig");
 const sockets = @import("os/sockets.zig");
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 9;
+pub const abi_version = 10;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -704,17 +704,21 @@ pub const ConnectOptions = extern struct {
     users_count: u32,
     /// Users that may be the keeper, beside this process's own and the superuser.
     users: [share.users_max]u32,
+    /// Where the memory that the endpoint writes shall lie.
+    place: Place,
 };
 
 /// Begins to connect; a handle for the calls below, and for millrace_endpoint_close, which gives up.
 export fn millrace_connect_begin(options: *const ConnectOptions, address: ?[*]const u8, address_bytes: u32) i32 {
     const role = Role.fromInt(options.role) orelse return Status.invalid_argument.number();
     if (role == .pool or options.users_count > share.users_max) return Status.invalid_argument.number();
+    const wanted = options.place.request() orelse return Status.invalid_argument.number();
     const place: link.Place = if (address_bytes == 0) .{ .socket = options.socket } else .{
         .address = sockets.Address.init(if (address) |bytes| bytes[0..address_bytes] else "") catch |err|
             return Status.of(err),
     };
     const slot = endpoint.beginLink(role, place, options.users[0..options.users_count]) catch |err| return Status.of(err);
+    slot.body.link.wanted = wanted; // only this thread looks
     return @intCast(slot.handle.raw);
 }
 
@@ -734,6 +738,12 @@ export fn millrace_connect_descriptor(connection: u32, buffer: [*]u8, buffer_byt
 /// Opens the endpoint; its handle.
 export fn millrace_connect_finish(connection: u32, info: *EndpointInfo) i32 {
     return describe(endpoint.finishLink(connection) catch |err| return Status.of(err), info);
+}
+
+/// The same, and says where instead of what the options said.
+export fn millrace_connect_finish_at(connection: u32, place: *const Place, info: *EndpointInfo) i32 {
+    const wanted = place.request() orelse return Status.invalid_argument.number();
+    return describe(endpoint.finishLinkAt(connection, wanted) catch |err| return Status.of(err), info);
 }
 
 /// All of it, and waits for the answer; the endpoint's handle.

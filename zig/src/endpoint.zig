@@ -832,6 +832,12 @@ pub fn shareConnections(handle: u32) Error!u32 {
 
 /// Opens the endpoint that a keeper has granted. The handle stays the same.
 pub fn finishLink(handle: u32) Error!*Slot {
+    return finishLinkAt(handle, (try findLink(handle)).body.link.wanted);
+}
+
+/// The same, and says where the memory it writes shall lie. If that is refused it may be tried again
+/// with another place.
+pub fn finishLinkAt(handle: u32, place: placement.Request) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const slot = try findLink(handle);
@@ -843,12 +849,22 @@ pub fn finishLink(handle: u32) Error!*Slot {
         os.closeDescriptor(memory);
         return err;
     };
-    errdefer segment.destroy();
+    errdefer {
+        os.releasePages(segment.base, segment.geometry.total_bytes);
+        link.memory = memory;
+    }
     const geometry = segment.geometry;
     const has_records = link.welcome.has_records != 0;
     const places = if (link.role == .sender) geometry.senders_max else geometry.receivers_max;
     if (link.welcome.index >= places) return error.WrongLayout;
     if (has_records and geometry.slot_bytes != segment_module.record_slot_bytes) return error.WrongLayout;
+    switch (link.role) {
+        .sender => try placeRing(segment, link.welcome.index, place),
+        .receiver => try placement.placeShared(segment, place),
+        .pool => unreachable,
+    }
+    // The keeper may have gone meanwhile.
+    if (link.stateNow() != .welcomed) return link.failure;
     channel.id = ticket_module.nextSerial();
     try channels.put(allocator, channel.id, channel);
     channel.segment = segment;
@@ -867,7 +883,7 @@ pub fn finishLink(handle: u32) Error!*Slot {
 /// Places a claimed ring. To touch gigabytes takes seconds, for which nobody else shall wait: the slot
 /// keeps the channel, the claim the ring.
 fn placeRing(segment: Segment, ring: u32, place: placement.Request) placement.Error!void {
-    if (!placement.touchesAll(segment, place)) return placement.placeRing(segment, ring, place);
+    if (!placement.takesTime(segment, place)) return placement.placeRing(segment, ring, place);
     mutex.unlock();
     defer mutex.lock();
     return placement.placeRing(segment, ring, place);

@@ -13,6 +13,7 @@ const attendant = @import("attendant.zig");
 const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
 const os = @import("os/linux.zig");
+const placement = @import("placement.zig");
 const protocol = @import("protocol.zig");
 const sockets = @import("os/sockets.zig");
 const Role = @import("ticket.zig").Role;
@@ -57,6 +58,8 @@ pub const Link = struct {
     /// What the keeper says about the channel's values.
     descriptor: []u8 = "",
     memory: ?i32 = null,
+    /// Where the memory that the endpoint writes shall lie.
+    wanted: placement.Request = .{},
 
     /// Takes the socket, if one is given, unless it fails.
     pub fn begin(

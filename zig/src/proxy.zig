@@ -7,6 +7,7 @@
 const std = @import("std");
 const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
+const placement = @import("placement.zig");
 const protocol = @import("protocol.zig");
 const segment_module = @import("segment.zig");
 const Receiver = @import("receiver.zig").Receiver;
@@ -71,6 +72,7 @@ pub const Proxy = struct {
             },
             .pool => unreachable,
         };
+        if (role == .sender) placement.leaveRing(channel.segment, index);
         channel.references += 1;
         if (role == .sender) endpoint.addSenderReference(channel);
         return .{
