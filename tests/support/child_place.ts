@@ -1,13 +1,14 @@
 /**
- * Another process, which opens and connects where it is told that memory is to lie. Its parameter is a
- * list of steps; it prints what came of each, keeps everything open, and closes it when its standard
- * input ends.
+ * Another process, which opens and connects where it is told that memory is to lie. Each line of its
+ * standard input is a list of steps; it prints what came of each, and keeps what it has opened until the
+ * next line, or the end.
  *
  * @module
  */
 
 import { writeSync } from "node:fs";
 import process from "node:process";
+import { createInterface } from "node:readline";
 import {
   type MillraceError,
   mpsc,
@@ -41,7 +42,7 @@ export interface StepAnswer {
   readonly refusal?: string;
 }
 
-const opened = new DisposableStack();
+let opened = new DisposableStack();
 
 function become(user: number): void {
   // The C library has all threads become it.
@@ -79,16 +80,20 @@ async function take(step: Step): Promise<StepAnswer> {
   return { outcome: "open", ...(refusal === undefined ? {} : { refusal }) };
 }
 
-const answers: StepAnswer[] = [];
-for (const step of JSON.parse(process.argv[2] ?? "[]") as Step[]) {
-  try {
-    answers.push(await take(step));
-  } catch (error) {
-    const { name, code, message } = error as MillraceError;
-    console.error(message);
-    answers.push({ outcome: name, code });
+let round = 0;
+for await (const line of createInterface({ input: process.stdin })) {
+  opened.dispose();
+  opened = new DisposableStack();
+  const answers: StepAnswer[] = [];
+  for (const step of JSON.parse(line) as Step[]) {
+    try {
+      answers.push(await take(step));
+    } catch (error) {
+      const { name, code, message } = error as MillraceError;
+      console.error(message);
+      answers.push({ outcome: name, code });
+    }
   }
+  writeSync(1, `${JSON.stringify(answers)}\nend of ${++round}\n`);
 }
-writeSync(1, `${JSON.stringify(answers)}\n`);
-for await (const _ of process.stdin);
 opened.dispose();
