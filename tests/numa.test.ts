@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import test from "node:test";
+import test, { after } from "node:test";
 import {
   type Channel,
   currentCpu,
@@ -35,15 +35,7 @@ import {
 } from "../mod.ts";
 import { until, within } from "./support/bounded.ts";
 import type { Step, StepAnswer } from "./support/child_place.ts";
-import {
-  type Child,
-  executableOf,
-  runChild,
-  runtime,
-  startChild,
-  startProgram,
-  supportFile,
-} from "./support/runtime.ts";
+import { type Child, runChild, startChild } from "./support/runtime.ts";
 import { whereabouts } from "./support/worker_tasks.ts";
 import { TestWorker, type WorkerKind, workerKinds } from "./support/workers.ts";
 
@@ -497,12 +489,24 @@ function freshAddress(): string {
   return `@millrace-numa-${process.pid}-${lastAddress++}`;
 }
 
-/** Has a child process do steps; it keeps what it opens until it is ended. */
-async function perform(child: Child): Promise<StepAnswer[]> {
-  await within(child.said("\n"), "the child's answers", childLimitMs);
-  const [answers = ""] = child.output().split("\n");
-  if (answers === "") assert.fail((await child.ended).stderr);
+let other: Child | undefined;
+let asked = 0;
+after(() => other?.end());
+
+/** Has another process do steps, and gives what came of them; it has what it opened until it is asked again. */
+async function askOther(steps: readonly Step[]): Promise<StepAnswer[]> {
+  const child = startOther();
+  child.write(`${JSON.stringify(steps)}\n`);
+  const round = ++asked;
+  await within(child.said(`end of ${round}\n`), "the other process's answers", childLimitMs);
+  const answers = new RegExp(`^(.*)\nend of ${round}\n`, "m").exec(child.output())?.[1];
+  if (answers === undefined) assert.fail((await child.ended).stderr);
   return JSON.parse(answers);
+}
+
+/** One for all tests: emulated, it takes seconds to start. */
+function startOther(): Child {
+  return other ??= startChild("child_place.ts", [], { limitMs: 2 * childLimitMs, hasInput: true });
 }
 
 test("what another process connects lies where it says, or the channel does", {
@@ -580,16 +584,10 @@ test("what another process connects lies where it says, or the channel does", {
     planReceiver(node, false);
   }
 
-  const child = startChild("child_place.ts", [JSON.stringify(steps)], {
-    limitMs: childLimitMs,
-    hasInput: true,
-  });
-  const answers = await perform(child);
+  const answers = await askOther(steps);
   assert.equal(answers.length, steps.length);
   for (const [index, check] of checks.entries()) check(answers[index] as StepAnswer);
-  child.end();
-  const { code, stderr } = await child.ended;
-  assert.equal(code, 0, stderr);
+  assert.deepEqual(await askOther([]), []); // it closes them
 });
 
 test("connect() refuses options about nodes that cannot be, before it asks anybody", async () => {
@@ -656,31 +654,37 @@ test("a connected sender that is refused its node gives the ring back", {
   assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 7 });
 });
 
-/** A cgroup whose processes may use the memory of one node alone; undefined where none can be made. */
-function confine(node: number): { directory: string } & Disposable | undefined {
-  const root = "/sys/fs/cgroup";
-  const directory = join(root, `millrace-test-${process.pid}`);
-  try {
-    writeFileSync(join(root, "cgroup.subtree_control"), "+cpuset");
-    mkdirSync(directory);
-    writeFileSync(join(directory, "cpuset.mems"), `${node}`);
-  } catch {
-    return undefined;
-  }
-  return { directory, [Symbol.dispose]: () => rmdirSync(directory) };
+const cgroups = "/sys/fs/cgroup";
+
+/** Makes a cgroup whose processes may use the memory of one node alone. */
+function makeCpuset(node: number): string {
+  const directory = join(cgroups, `millrace-test-${process.pid}`);
+  writeFileSync(join(cgroups, "cgroup.subtree_control"), "+cpuset");
+  mkdirSync(directory);
+  writeFileSync(join(directory, "cpuset.mems"), `${node}`);
+  return directory;
 }
 
+/** Why there can be no cpuset. */
+const cannotConfine = needsTwo || (() => {
+  try {
+    rmdirSync(makeCpuset(firstNode.node));
+    return false;
+  } catch (error) {
+    return `there is no cpuset to be had: ${(error as Error).message}`;
+  }
+})();
+
 test("a node outside of the cpuset is refused if required, and told if preferred", {
-  skip: needsTwo || (!isRoot && "only the superuser can make a cpuset"),
-}, async (t) => {
-  using cpuset = confine(firstNode.node);
-  if (cpuset === undefined) return t.skip("this machine has no cpuset to be had");
-  const outside = { node: lastNode.node, numa: "require" } as const;
-  const inside = { node: firstNode.node, numa: "require" } as const;
+  skip: cannotConfine,
+}, async () => {
   using stack = new DisposableStack();
   const channel = stack.use(mpsc(u32, { capacity: 1024, shared: true }));
   const address = freshAddress();
-  stack.use(channel.share(address));
+  stack.use(channel.share(address, { users: [stranger] }));
+  const outside = { node: lastNode.node, numa: "require" } as const;
+  const preferred = { node: lastNode.node } as const;
+  const inside = { node: firstNode.node, numa: "require" } as const;
   const steps: Step[] = [
     { open: "channel", options: outside },
     { open: "sender", options: outside },
@@ -688,32 +692,34 @@ test("a node outside of the cpuset is refused if required, and told if preferred
     { connect: "sender", address, options: outside },
     { connect: "receiver", address, options: outside },
     { open: "sender", options: inside },
-    { open: "sender", options: { node: outside.node } },
-    { open: "receiver", options: { node: outside.node } },
-    { connect: "sender", address, options: { node: outside.node }, count: 1 },
-    { connect: "sender", address, options: inside, count: 1 },
+    { open: "sender", options: preferred },
+    { open: "receiver", options: preferred },
+    { connect: "sender", address, options: preferred, count: 1 },
   ];
-  // It is in the cpuset before it has any memory.
-  const child = startProgram("/bin/sh", [
-    ...["-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', cpuset.directory, executableOf(runtime)],
-    ...(runtime === "deno" ? ["run", "-A", "--no-check"] : ["run"]),
-    ...[supportFile("child_place.ts"), JSON.stringify(steps)],
-  ], { limitMs: childLimitMs, hasInput: true });
-  const answers = await perform(child);
-  const refused = { outcome: "NumaError", code: "NODE_NOT_ALLOWED" };
-  const told = { outcome: "open", refusal: "NODE_NOT_ALLOWED" };
-  assert.deepEqual(answers, [
-    ...Array(5).fill(refused),
-    { outcome: "open" },
-    told,
-    told,
-    ...Array(2).fill({ outcome: "open" }),
-  ]);
-  const refusals = channel.placement().rings.map(({ refusal }) => refusal);
-  assert.deepEqual(refusals.toSorted(), ["NODE_NOT_ALLOWED", undefined]);
-  child.end();
-  const { code, stderr } = await child.ended;
-  assert.equal(code, 0, stderr);
+  const { pid } = startOther();
+  const directory = makeCpuset(firstNode.node);
+  try {
+    writeFileSync(join(directory, "cgroup.procs"), `${pid}`);
+    const answers = await askOther(steps);
+    const refused = { outcome: "NumaError", code: "NODE_NOT_ALLOWED" };
+    const told = { outcome: "open", refusal: "NODE_NOT_ALLOWED" };
+    assert.deepEqual(answers, [
+      ...Array(5).fill(refused),
+      { outcome: "open" },
+      told,
+      told,
+      { outcome: "open" },
+    ]);
+    const ring = channel.placement().rings.at(-1);
+    assert.deepEqual(
+      [ring?.numa, ring?.wanted, ring?.refusal],
+      ["prefer", lastNode.node, "NODE_NOT_ALLOWED"],
+    );
+    assert.deepEqual(await askOther([]), []);
+  } finally {
+    writeFileSync(join(cgroups, "cgroup.procs"), `${pid}`);
+    rmdirSync(directory);
+  }
 });
 
 test("a ring that gets another tenant moves to its node", { skip: cannotPlace }, () => {
