@@ -33,7 +33,7 @@ import { countBun, countDeno, summary } from "../../tools/counts.mjs";
 import { escapePattern } from "../../tools/stages.mjs";
 import { findOnPath, tool, toolEnvironment } from "../../tools/toolchain.mjs";
 
-/** All of it: making the machine, booting it, the tests. */
+/** All of it: making the machine, booting it, the tests. Twice what it takes, for a host that is busy. */
 const LIMIT_S = 300;
 
 /** Hardware virtualization that works at all has booted by then. */

@@ -858,6 +858,7 @@ pub fn finishLinkAt(handle: u32, place: placement.Request) Error!*Slot {
     const places = if (link.role == .sender) geometry.senders_max else geometry.receivers_max;
     if (link.welcome.index >= places) return error.WrongLayout;
     if (has_records and geometry.slot_bytes != segment_module.record_slot_bytes) return error.WrongLayout;
+    if (link.slot_bytes) |expected| if (has_records or geometry.slot_bytes != expected) return error.WrongLayout;
     switch (link.role) {
         .sender => try placeRing(segment, link.welcome.index, place),
         .receiver => try placement.placeShared(segment, place),

@@ -60,6 +60,8 @@ pub const Link = struct {
     memory: ?i32 = null,
     /// Where the memory that the endpoint writes shall lie.
     wanted: placement.Request = .{},
+    /// Messages of this size and no other are looked for.
+    slot_bytes: ?u32 = null,
 
     /// Takes the socket, if one is given, unless it fails.
     pub fn begin(
