@@ -434,9 +434,10 @@ export const symbols = {
     ],
     result: "i32",
   },
-  millrace_connect_finish: {
+  millrace_connect_finish_at: {
     parameters: [
       "u32", // uint32_t connection
+      "buffer", // const millrace_place *place
       "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
@@ -514,6 +515,13 @@ export const nativeSymbols = {
       "buffer", // void *buffer
       "u32", // uint32_t buffer_bytes
       "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
+  millrace_connect_finish: {
+    parameters: [
+      "u32", // uint32_t connection
+      "buffer", // millrace_endpoint_info *info
     ],
     result: "i32",
   },
@@ -670,7 +678,7 @@ export const StructBytes = {
   slabPlace: 16,
   poolStatistics: 40,
   shareOptions: 144,
-  connectOptions: 140,
+  connectOptions: 148,
 } as const;
 
 /** Limits the library enforces; kept here so that messages can name them before it is loaded. */

@@ -522,6 +522,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       wait: this.#wait,
       pollBudget: this.#pollBudget,
       claim: this.#claim,
+      ...this.#place,
       ...(this.#pool && { threshold: this.#pool.threshold }),
     };
     return openShare({ action: "share a channel", handle, bells, roles, terms }, place, options);

@@ -18,11 +18,15 @@ import { Endpoint, openInfo } from "./endpoint.ts";
 import { ConnectError, LayoutError } from "./errors.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
+import { checkPlace, checkReceiverPlace, encodePlace, type PlaceOptions } from "./numa.ts";
 import { connectedPool, type PoolLink } from "./pool.ts";
 import { checkTerms, type Terms } from "./ticket.ts";
 
-/** Options of {@linkcode Sender.connect} and {@linkcode Receiver.connect}. */
-export interface ConnectOptions<Value, Batch = Value[]> extends PoolConnectOptions {
+/**
+ * Options of {@linkcode Sender.connect} and {@linkcode Receiver.connect}; among them the NUMA node that
+ * a sender's ring, or what receivers write, is to lie on.
+ */
+export interface ConnectOptions<Value, Batch = Value[]> extends PoolConnectOptions, PlaceOptions {
   /**
    * What the channel's values must be laid out as; anything unless given. A channel that native code
    * shares does not say, so there it is needed.
@@ -53,20 +57,27 @@ export async function connect<Value, Batch>(
 ): Promise<Connected<Value, Batch>> {
   const { layout } = checkOptions(`connect a ${role}`, options);
   if (layout !== undefined) codecOf(layout);
-  return await dial(role, place, options, (dialed) => open(dialed, layout));
+  checkPlace(`connect a ${role}`, options);
+  return await dial(role, place, options, (dialed) => open(dialed, role, options));
 }
 
 function open<Value, Batch>(
   dialed: Dialed,
-  layout: Layout<Value, Batch> | undefined,
+  role: "sender" | "receiver",
+  options: ConnectOptions<Value, Batch>,
 ): Connected<Value, Batch> {
-  const { terms, found } = readTerms(dialed, layout);
-  // Nobody else has them: other processes wake by the memory itself.
+  const { terms, found } = readTerms(dialed, options.layout);
   const { action, handle } = dialed;
+  const wanted = encodePlace(
+    role === "sender"
+      ? checkPlace(`connect a ${role}`, options, terms.numa)
+      : checkReceiverPlace(options, terms),
+  );
+  // Nobody else has them: other processes wake by the memory itself.
   const info = openInfo(
     action,
     new Bells(1),
-    (symbols, info) => symbols.millrace_connect_finish(handle, info),
+    (symbols, info) => symbols.millrace_connect_finish_at(handle, wanted, info),
   );
   const endpoint = new Endpoint(info, new Bells(info.maxSenders));
   const codec = codecOf(found);

@@ -245,6 +245,17 @@ export function checkPlace(
   };
 }
 
+/** Where a receiver opens; one that does not say leaves what the channel's `node` says as it is. */
+export function checkReceiverPlace(
+  options: PlaceOptions | undefined,
+  channel: { readonly numa?: NumaMode; readonly node?: "local" | number },
+): ReturnType<typeof checkPlace> {
+  const place = checkPlace("open a receiver", options, channel.numa);
+  const isLeft = channel.node !== undefined && options?.node === undefined &&
+    options?.numa === undefined;
+  return isLeft ? { node: "local", numa: "off" } : place;
+}
+
 /** A `millrace_place`. */
 export function encodePlace(place: { node: "local" | number; numa: NumaMode }): Uint32Array {
   return new Uint32Array([Numa[place.numa], place.node === "local" ? nodeLocal : place.node]);

@@ -11,6 +11,7 @@ import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, ConnectError, TicketError } from "./errors.ts";
 import { describe, type Layout } from "./layout.ts";
 import { check, errorOf } from "./native.ts";
+import { encodePlace } from "./numa.ts";
 import { armBell } from "./ringer.ts";
 import { openShare, type PoolShareOptions, type Share, type SharePlace } from "./share.ts";
 import { signalOf } from "./signal.ts";
@@ -275,10 +276,11 @@ export class Pool implements Disposable {
   static async connect(place: ConnectPlace, options: PoolConnectOptions = {}): Promise<Pool> {
     return await dial("pool", place, options, (dialed) => {
       const terms = readDescriptor(dialed, (said) => checkTerms(said as Partial<PoolTerms>));
+      const anywhere = encodePlace({ node: "local", numa: "off" });
       const endpoint = openPool(
         dialed.action,
         bellSenders,
-        (symbols, info) => symbols.millrace_connect_finish(dialed.handle, info),
+        (symbols, info) => symbols.millrace_connect_finish_at(dialed.handle, anywhere, info),
       );
       return new Pool(endpoint, { ...(terms ?? termsDefault), shared: true }, true);
     });

@@ -15,7 +15,7 @@ import { check } from "./native.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
 import { codecOf, describe, type Layout } from "./layout.ts";
-import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
+import { checkReceiverPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
 import { checkCount } from "./producer.ts";
 import { readReason } from "./reason.ts";
@@ -228,6 +228,8 @@ export class Receiver<Value, Batch = Value[]>
    * @throws {TooManyError} If `maxReceivers` are open.
    * @throws {ChannelClosedError} If the channel is closed.
    * @throws {LayoutError} If its custom layout is not registered in this thread.
+   * @throws {NumaError} If `numa` is `"require"` and the memory cannot lie on the node: pages that other
+   *   processes use are moved only for who has `CAP_SYS_NICE`.
    */
   static async connect<Value, Batch = Value[]>(
     place: ConnectPlace,
@@ -864,17 +866,6 @@ export type Readable<Value, Batch> = Batch extends Value[]
 
 const resolvedTrue: Promise<boolean> = Promise.resolve(true);
 const resolvedFalse: Promise<boolean> = Promise.resolve(false);
-
-/** Where a receiver opens; one that does not say leaves what the channel's `node` says as it is. */
-function checkReceiverPlace(
-  options: PlaceOptions | undefined,
-  channel: { readonly numa?: NumaMode; readonly node?: "local" | number },
-): ReturnType<typeof checkPlace> {
-  const place = checkPlace("open a receiver", options, channel.numa);
-  const isLeft = channel.node !== undefined && options?.node === undefined &&
-    options?.numa === undefined;
-  return isLeft ? { node: "local", numa: "off" } : place;
-}
 
 /** Opens the receiver on a channel this thread holds. */
 export function openReceiverOn<Value, Batch>(

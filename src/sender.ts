@@ -196,6 +196,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @throws {TooManyError} If `maxSenders` are open.
    * @throws {ChannelClosedError} If the channel is closed.
    * @throws {LayoutError} If its custom layout is not registered in this thread.
+   * @throws {NumaError} If `numa` is `"require"` and the ring cannot lie on the node.
+   * @throws {HugePagesError} If the channel requires huge pages and there are none.
    */
   static async connect<Value, Batch = Value[]>(
     place: ConnectPlace,

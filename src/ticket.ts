@@ -87,8 +87,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     );
   }
   try {
-    checkTerms({ wait, pollBudget, claim });
-    checkPlace(`open a ${kind}`, { numa, node });
+    checkTerms({ wait, pollBudget, claim, numa, node });
     if (!(pool === undefined ? layout.kind !== "slab" : isPoolLink(pool))) {
       throw new TypeError(`expected the pool of the channel, received ${describe(pool)}`);
     }
@@ -100,10 +99,11 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
 }
 
 /** Throws if it is nothing that a channel says of itself. */
-export function checkTerms({ wait, pollBudget, claim }: Partial<Terms>): void {
+export function checkTerms({ wait, pollBudget, claim, numa, node }: Partial<Terms>): void {
   checkStrategy(wait);
   checkPollBudget(pollBudget);
   checkCount("receive", "claim", claim, 1);
+  checkPlace("open an endpoint", { numa, node });
 }
 
 /** The layout a ticket carries; one that no channel can have means that it was altered. */

@@ -5,13 +5,16 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import test from "node:test";
+import process from "node:process";
+import test, { after } from "node:test";
 import {
+  type Channel,
   currentCpu,
   currentNode,
   type HugePagesError,
@@ -24,12 +27,15 @@ import {
   Receiver,
   type RegionPlacement,
   Sender,
+  type Share,
   u32,
   u64,
   unpin,
   utf8,
 } from "../mod.ts";
-import { runChild } from "./support/runtime.ts";
+import { until, within } from "./support/bounded.ts";
+import type { Step, StepAnswer } from "./support/child_place.ts";
+import { type Child, runChild, startChild } from "./support/runtime.ts";
 import { whereabouts } from "./support/worker_tasks.ts";
 import { TestWorker, type WorkerKind, workerKinds } from "./support/workers.ts";
 
@@ -459,6 +465,263 @@ test("options about nodes that cannot be are refused", () => {
   Sender.open(ticket).close();
 });
 
+/** Emulated, a child process takes its time to start. */
+const childLimitMs = 120_000;
+const isRoot = process.getuid?.() === 0;
+/** A user without privileges; nobody needs to know of it. */
+const stranger = 65_000;
+
+/** Resolves when no ring of a drained channel has a sender, and each can have another. */
+async function givenBack(
+  channel: Channel<number, Uint32Array>,
+  receiver: Receiver<number, Uint32Array>,
+  share: Share | undefined,
+): Promise<void> {
+  const isGone = () => channel.stats().senders === 0 && (share?.connections ?? 0) === 0;
+  await until(isGone, "the sender has gone", childLimitMs);
+  // A ring is another's once its receiver has found it drained.
+  assert.equal(receiver.tryReceive().state, "empty");
+}
+
+let lastAddress = 0;
+
+function freshAddress(): string {
+  return `@millrace-numa-${process.pid}-${lastAddress++}`;
+}
+
+let other: Child | undefined;
+let asked = 0;
+after(() => other?.end());
+
+/** Has another process do steps, and gives what came of them; it has what it opened until it is asked again. */
+async function askOther(steps: readonly Step[]): Promise<StepAnswer[]> {
+  const child = startOther();
+  child.write(`${JSON.stringify(steps)}\n`);
+  const round = ++asked;
+  await within(child.said(`end of ${round}\n`), "the other process's answers", childLimitMs);
+  const answers = new RegExp(`^(.*)\nend of ${round}\n`, "m").exec(child.output())?.[1];
+  if (answers === undefined) assert.fail((await child.ended).stderr);
+  return JSON.parse(answers);
+}
+
+/** One for all tests: emulated, it takes seconds to start. */
+function startOther(): Child {
+  return other ??= startChild("child_place.ts", [], { limitMs: 2 * childLimitMs, hasInput: true });
+}
+
+test("what another process connects lies where it says, or the channel does", {
+  skip: cannotPlace,
+}, async () => {
+  using stack = new DisposableStack();
+  const steps: Step[] = [];
+  const checks: ((answer: StepAnswer) => void)[] = [];
+  const plan = (step: Step, check: (answer: StepAnswer) => void) => {
+    steps.push(step);
+    checks.push(check);
+  };
+  const shared = (options: Parameters<typeof mpsc>[1]) => {
+    const channel = stack.use(mpsc(u32, { capacity, shared: true, ...options }));
+    const address = freshAddress();
+    stack.use(channel.share(address, { users: [stranger] }));
+    return { channel, address };
+  };
+  const planSender = (node: number, numa: "prefer" | "require", isLocal = false) => {
+    const { channel, address } = shared(isLocal ? { numa } : {});
+    const options = isLocal ? {} : { node, numa };
+    plan({ connect: "sender", address, options, count: capacity }, (answer) => {
+      assert.deepEqual(answer, { outcome: "open" });
+      const [ring] = channel.placement().rings;
+      assertOn(ring, node);
+      assert.equal(ring?.numa, numa);
+      assert.equal(ring?.untouched, 0);
+      const receiver = stack.use(channel.receiver());
+      let received = 0;
+      while (received < capacity) received += receiver.receiveBatch(capacity).length;
+    });
+  };
+  for (const { node } of nodes) {
+    for (const numa of ["prefer", "require"] as const) planSender(node, numa);
+    plan({ pin: node }, () => {});
+    planSender(node, "require", true);
+  }
+  {
+    const { channel, address } = shared({});
+    const nowhere = { node: 1000, numa: "require" } as const;
+    plan({ connect: "sender", address, options: nowhere }, (answer) => {
+      assert.deepEqual(answer, { outcome: "NumaError", code: "NO_SUCH_NODE" });
+    });
+    plan({ connect: "receiver", address, options: nowhere }, (answer) => {
+      assert.deepEqual(answer, { outcome: "NumaError", code: "NO_SUCH_NODE" });
+    });
+    const options = { node: 1000 };
+    plan({ connect: "receiver", address, options }, (answer) => {
+      assert.deepEqual(answer, { outcome: "open" });
+      assert.equal(channel.placement().control.refusal, "NO_SUCH_NODE");
+    });
+    plan({ connect: "sender", address, options, count: 1 }, (answer) => {
+      assert.deepEqual(answer, { outcome: "open" });
+      const ring = channel.placement().rings.at(-1); // the one that was refused may still be there
+      assert.deepEqual([ring?.numa, ring?.wanted], ["prefer", 1000]);
+      assert.equal(ring?.refusal, "NO_SUCH_NODE");
+    });
+  }
+  // The keeper uses what a receiver writes as well, so only a privileged process moves it.
+  const planReceiver = (node: number, moves: boolean) => {
+    const { channel, address } = shared({ node: firstNode.node, numa: "require" });
+    const isThere = moves || node === firstNode.node;
+    const options = { node, numa: "require" } as const;
+    plan({ connect: "receiver", address, options }, (answer) => {
+      const refused = { outcome: "NumaError", code: "NUMA_REFUSED" };
+      assert.deepEqual(answer, isThere ? { outcome: "open" } : refused);
+      assertOn(channel.placement().control, isThere ? node : firstNode.node);
+    });
+  };
+  const isPrivileged = isRoot && process.env.MILLRACE_TEST_NUMA === "1";
+  if (isPrivileged) { for (const { node } of nodes) planReceiver(node, true); }
+  if (isRoot) plan({ user: stranger }, () => {});
+  for (const { node } of nodes) {
+    for (const numa of ["prefer", "require"] as const) planSender(node, numa);
+    planReceiver(node, false);
+  }
+
+  const answers = await askOther(steps);
+  assert.equal(answers.length, steps.length);
+  for (const [index, check] of checks.entries()) check(answers[index] as StepAnswer);
+  assert.deepEqual(await askOther([]), []); // it closes them
+});
+
+test("connect() refuses options about nodes that cannot be, before it asks anybody", async () => {
+  const nobody = freshAddress();
+  for (const side of [Sender, Receiver]) {
+    for (const node of [-1, 1.5, NaN, "here", null, 2 ** 32 - 1]) {
+      await assert.rejects(side.connect(nobody, { node: node as number }), RangeError);
+    }
+    for (const numa of ["always", "toString", null, 1]) {
+      await assert.rejects(side.connect(nobody, { numa: numa as "off" }), TypeError);
+    }
+  }
+});
+
+test("a tenant without a wish has nothing of the last one's, whichever process either is in", {
+  skip: cannotPlace,
+}, async () => {
+  const none = pagesUnderPolicy().policies;
+  for (const shared of [false, true]) {
+    using channel = mpsc(u32, { capacity, maxSenders: 1, shared });
+    using receiver = channel.receiver();
+    const address = freshAddress();
+    const ticket = channel.senderTicket(); // the channel stays open between two senders
+    const openers: ((options: object) => Promise<Sender<number, Uint32Array>>)[] = [
+      (options) => Promise.resolve(channel.sender(options)),
+    ];
+    const share = shared ? channel.share(address, { receivers: false }) : undefined;
+    if (shared) {
+      openers.push((options) => Sender.connect(address, { layout: u32, ...options }));
+    }
+    for (const first of openers) {
+      for (const second of openers) {
+        for (const options of [{ node: lastNode.node, numa: "require" }, {}]) {
+          const sender = await ("node" in options ? first : second)(options);
+          sender.trySend(7);
+          const [ring] = channel.placement().rings;
+          if ("node" in options) assertOn(ring, options.node as number);
+          else assert.equal(ring?.wanted, undefined);
+          const policies = "node" in options ? [`bind:${lastNode.node}`] : none;
+          assert.deepEqual(pagesUnderPolicy().policies, policies);
+          assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 7 });
+          sender.close();
+          await givenBack(channel, receiver, share);
+        }
+      }
+    }
+    assert.equal(channel.revoke(ticket), true);
+  }
+});
+
+test("a connected sender that is refused its node gives the ring back", {
+  skip: cannotPlace,
+}, async () => {
+  using channel = mpsc(u32, { capacity, maxSenders: 1, shared: true });
+  using receiver = channel.receiver();
+  const address = freshAddress();
+  using share = channel.share(address, { receivers: false });
+  const refused = Sender.connect(address, { node: 1000, numa: "require" });
+  await assert.rejects(refused, { name: "NumaError", code: "NO_SUCH_NODE" });
+  await givenBack(channel, receiver, share);
+  using sender = await Sender.connect(address, { node: lastNode.node, numa: "require" });
+  sender.trySend(7);
+  assertOn(channel.placement().rings[0], lastNode.node);
+  assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 7 });
+});
+
+const cgroups = "/sys/fs/cgroup";
+
+/** Makes a cgroup whose processes may use the memory of one node alone. */
+function makeCpuset(node: number): string {
+  const directory = join(cgroups, `millrace-test-${process.pid}`);
+  writeFileSync(join(cgroups, "cgroup.subtree_control"), "+cpuset");
+  mkdirSync(directory);
+  writeFileSync(join(directory, "cpuset.mems"), `${node}`);
+  return directory;
+}
+
+/** Why there can be no cpuset. */
+const cannotConfine = needsTwo || (() => {
+  try {
+    rmdirSync(makeCpuset(firstNode.node));
+    return false;
+  } catch (error) {
+    return `there is no cpuset to be had: ${(error as Error).message}`;
+  }
+})();
+
+test("a node outside of the cpuset is refused if required, and told if preferred", {
+  skip: cannotConfine,
+}, async () => {
+  using stack = new DisposableStack();
+  const channel = stack.use(mpsc(u32, { capacity: 1024, shared: true }));
+  const address = freshAddress();
+  stack.use(channel.share(address, { users: [stranger] }));
+  const outside = { node: lastNode.node, numa: "require" } as const;
+  const preferred = { node: lastNode.node } as const;
+  const inside = { node: firstNode.node, numa: "require" } as const;
+  const steps: Step[] = [
+    { open: "channel", options: outside },
+    { open: "sender", options: outside },
+    { open: "receiver", options: outside },
+    { connect: "sender", address, options: outside },
+    { connect: "receiver", address, options: outside },
+    { open: "sender", options: inside },
+    { open: "sender", options: preferred },
+    { open: "receiver", options: preferred },
+    { connect: "sender", address, options: preferred, count: 1 },
+  ];
+  const { pid } = startOther();
+  const directory = makeCpuset(firstNode.node);
+  try {
+    writeFileSync(join(directory, "cgroup.procs"), `${pid}`);
+    const answers = await askOther(steps);
+    const refused = { outcome: "NumaError", code: "NODE_NOT_ALLOWED" };
+    const told = { outcome: "open", refusal: "NODE_NOT_ALLOWED" };
+    assert.deepEqual(answers, [
+      ...Array(5).fill(refused),
+      { outcome: "open" },
+      told,
+      told,
+      { outcome: "open" },
+    ]);
+    const ring = channel.placement().rings.at(-1);
+    assert.deepEqual(
+      [ring?.numa, ring?.wanted, ring?.refusal],
+      ["prefer", lastNode.node, "NODE_NOT_ALLOWED"],
+    );
+    assert.deepEqual(await askOther([]), []);
+  } finally {
+    writeFileSync(join(cgroups, "cgroup.procs"), `${pid}`);
+    rmdirSync(directory);
+  }
+});
+
 test("a ring that gets another tenant moves to its node", { skip: cannotPlace }, () => {
   for (const shared of [false, true]) {
     using channel = mpsc(u32, { capacity, maxSenders: 1, shared });
@@ -686,6 +949,45 @@ for (const shared of [false, true]) {
     }
   });
 }
+
+/** Mappings of segments that were advised to have huge pages (`hg`), or not to (`nh`). */
+function segmentsAdvised(advice: "hg" | "nh"): number {
+  const mappings = readFileSync("/proc/self/smaps", "utf8").split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+  return mappings.filter((text) =>
+    text.includes("memfd:millrace") && /^VmFlags:.*$/m.exec(text)?.[0].split(" ").includes(advice)
+  ).length;
+}
+
+test("hugePages: a process that connects advises its own mapping, and requires in it", async () => {
+  for (const [hugePages, advice] of [["off", "nh"], ["try", "hg"]] as const) {
+    using channel = mpsc(u32, { capacity: hugeCapacity, shared: true, hugePages });
+    const address = freshAddress();
+    channel.share(address);
+    assert.equal(segmentsAdvised(advice), 0);
+    using sender = await Sender.connect(address, { layout: u32 });
+    assert.equal(segmentsAdvised(advice), 1);
+    assert.equal(sender.trySend(3), true);
+  }
+  using channel = mpsc(u32, { capacity: hugeCapacity, shared: true, hugePages: "require" });
+  using receiver = channel.receiver();
+  const address = freshAddress();
+  using share = channel.share(address, { receivers: false });
+  const before = bytesInHugePages("hg");
+  let sender;
+  try {
+    sender = await Sender.connect(address, { layout: u32 });
+  } catch (error) {
+    assert.equal((error as HugePagesError).name, "HugePagesError");
+    assert.equal((error as HugePagesError).code, "HUGE_PAGES_UNAVAILABLE");
+    await until(() => share.connections === 0, "the ring is given back", childLimitMs);
+    return;
+  }
+  assert.equal(bytesInHugePages("hg"), before + hugeBytes);
+  const values = Uint32Array.from({ length: hugeCapacity }, (_, index) => index);
+  assert.equal(sender.sendBatch(values), hugeCapacity);
+  assert.deepEqual(receiver.receiveBatch(hugeCapacity), values);
+  sender.close();
+});
 
 test("hugePages: a word that is none, and a ring too small to require them, are refused", () => {
   for (const hugePages of ["yes", true, null, "system"]) {

@@ -4,9 +4,20 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Channel, mpmc, mpsc, Receiver, Sender, spmc, spsc, u32 } from "../mod.ts";
+import {
+  type Channel,
+  closeFd,
+  mpmc,
+  mpsc,
+  Receiver,
+  Sender,
+  socketPair,
+  spmc,
+  spsc,
+  u32,
+} from "../mod.ts";
 import { within } from "./support/bounded.ts";
-import { runtime } from "./support/runtime.ts";
+import { commandOf, runtime, startProgram } from "./support/runtime.ts";
 import {
   assertNothingLeft,
   belongings,
@@ -115,6 +126,64 @@ for (const language of languages) {
     assert.deepEqual([...received], [[5, fewer]]);
     assert.deepEqual(await resultOf(keeper, "sent"), { count: fewer, sum: sumOf(fewer) });
     await assertNothingLeft(before);
+  });
+}
+
+for (const direction of ["receives from", "sends to"] as const) {
+  test(`a child in C that ${direction} ${runtime} inherits its end of the share`, async () => {
+    const before = belongings();
+    const channel = mpsc(u32, { capacity: 2 ** 14, shared: true });
+    const [ours, theirs] = socketPair();
+    const isReceiver = direction === "receives from";
+    channel.share({ fd: ours }, { senders: !isReceiver, receivers: isReceiver });
+    const task = isReceiver ? ["receive", "fd:3"] : ["send", "fd:3", "3", `${fewer}`];
+    const child = startProgram(peers.program("c"), task, { limitMs, inherited: theirs });
+    const expected = { count: fewer, sum: sumOf(fewer) };
+    if (isReceiver) {
+      await within(sendAll(channel.sender(), fewer), "everything to be sent", limitMs);
+      assert.deepEqual(await resultOf(child, "received"), expected);
+    } else {
+      const received = await within(receiveAll(channel.receiver()), "the end", limitMs);
+      assert.deepEqual([...received], [[3, fewer]]);
+      assert.deepEqual(await resultOf(child, "sent"), expected);
+    }
+    closeFd(theirs);
+    channel[Symbol.dispose]();
+    await assertNothingLeft(before);
+  });
+}
+
+for (const language of ["c", runtime] as const) {
+  test(`a child in ${language} that a C program starts by posix_spawn inherits its end of the share`, async () => {
+    const command = language === "c" ? [peers.program("c")] : commandOf("process_peer.ts");
+    const send = peers.start(
+      "c",
+      "spawn-receive",
+      "-",
+      "mpsc",
+      ...command,
+      "send",
+      "fd:",
+      3,
+      fewer,
+    );
+    const receive = peers.start(
+      "c",
+      "spawn-send",
+      "-",
+      "spsc",
+      5,
+      fewer,
+      ...command,
+      "receive",
+      "fd:",
+    );
+    const expected = { count: fewer, sum: sumOf(fewer) };
+    for (const parent of [send, receive]) {
+      // What the child says comes the same way.
+      assert.deepEqual(await resultOf(parent, "sent"), expected);
+      assert.deepEqual(await resultOf(parent, "received"), expected);
+    }
   });
 }
 

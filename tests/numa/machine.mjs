@@ -33,7 +33,7 @@ import { countBun, countDeno, summary } from "../../tools/counts.mjs";
 import { escapePattern } from "../../tools/stages.mjs";
 import { findOnPath, tool, toolEnvironment } from "../../tools/toolchain.mjs";
 
-/** All of it: making the machine, booting it, the tests. */
+/** All of it: making the machine, booting it, the tests. Twice what it takes, for a host that is busy. */
 const LIMIT_S = 300;
 
 /** Hardware virtualization that works at all has booted by then. */
@@ -305,7 +305,7 @@ function report(result, runs) {
       else if (output.code !== 0) fail(`${name} ended with exit code ${output.code}`);
       else if (counts.passed === 0) fail(`${name} ran no tests`);
     }
-    outputs.push(`${name}, on two nodes:\n${output?.text.trim()}\n`);
+    outputs.push(`${name}, on two nodes, ${output?.seconds} s:\n${output?.text.trim()}\n`);
   }
   // A file that ends early under one runtime would otherwise hide the tests behind.
   if (ran.size > 1) fail(`deno and bun ran different numbers of tests: ${[...ran].join(", ")}`);
@@ -321,8 +321,9 @@ function report(result, runs) {
 
 /** What a program inside said and how it ended; undefined if it was not run to its end. */
 function said(console, name) {
-  const found = new RegExp(`^@begin ${name}\n(.*?)^@end ${name} (\\d+)$`, "ms").exec(console);
-  return found ? { text: found[1], code: Number(found[2]) } : undefined;
+  const found = new RegExp(`^@begin ${name}\n(.*?)^@end ${name} (\\d+) (\\d+)$`, "ms")
+    .exec(console);
+  return found ? { text: found[1], code: Number(found[2]), seconds: Number(found[3]) } : undefined;
 }
 
 /** Hardware virtualization where it may work, and emulation, which always does. */

@@ -80,7 +80,8 @@ export class Workshop implements Disposable {
 
   /** Compiles a Zig program that uses the C header. Gives the path. */
   compileZig(source: string): string {
-    const output = join(this.directory, basename(source, ".zig"));
+    // There may be a program in C of that name.
+    const output = join(this.directory, `${basename(source, ".zig")}_zig`);
     const library = dirname(libraryPath());
     compile([zigCompiler()[0] ?? "zig"], [
       ...["build-exe", supportFile(source), "-lc", `-femit-bin=${output}`],

@@ -1,8 +1,11 @@
-/* Nodes and CPUs from C: pins itself to a node, and has a ring lie there. */
+/* Nodes and CPUs from C: pins itself to a node, and has rings lie there, also as another process would. */
+#define _GNU_SOURCE
 #include "millrace.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int32_t checked(int32_t answer, const char *what) {
     if (answer >= 0) return answer;
@@ -10,7 +13,95 @@ static int32_t checked(int32_t answer, const char *what) {
     exit(1);
 }
 
+static void *do_nothing(void *unused) {
+    return unused;
+}
+
+/* Waits until the ring of a connection that was closed can be had again. */
+static int is_given_back(uint32_t channel, uint32_t receiver, uint32_t share) {
+    static millrace_statistics statistics;
+    char nothing[8];
+    uint32_t bytes;
+    for (int turn = 0; turn < 20000; turn++) {
+        checked(millrace_endpoint_statistics(channel, &statistics), "statistics");
+        if (statistics.senders == 0 && millrace_share_connections(share) == 0) {
+            /* The ring is another's once its receiver has found it drained. */
+            return millrace_receive(receiver, nothing, sizeof nothing, &bytes, 0) == MILLRACE_WOULD_BLOCK;
+        }
+        usleep(1000);
+    }
+    return 0;
+}
+
+/* Over a socket, as another process would: `place` in the options, and told at the end. */
+static int connect_both_ways(uint32_t node) {
+    const millrace_place here = {.mode = MILLRACE_NUMA_REQUIRE, .node = node};
+    const millrace_place nowhere = {.mode = MILLRACE_NUMA_REQUIRE, .node = 1000};
+    const millrace_place nonsense = {.mode = 3};
+    const millrace_channel_options options = {
+        .kind = MILLRACE_MPSC, .slot_bytes = 8, .capacity = 1024, .senders_max = 1, .receivers_max = 1, .is_shared = 1,
+    };
+    const uint32_t channel = (uint32_t)checked(millrace_channel_create(&options), "create");
+    millrace_endpoint_info info;
+    const uint32_t receiver =
+        (uint32_t)checked(millrace_endpoint_open_on(channel, MILLRACE_RECEIVER, &info), "open the receiver");
+    char name[64];
+    const uint32_t length = (uint32_t)snprintf(name, sizeof name, "@millrace-native-numa-%d", (int)getpid());
+    const uint8_t *address = (const uint8_t *)name;
+    const millrace_share_options sharing = {.roles = MILLRACE_SHARE_SENDERS};
+    const uint32_t share = (uint32_t)checked(millrace_share(channel, &sharing, address, length, NULL, 0), "share");
+
+    millrace_connect_options connecting = {.role = MILLRACE_SENDER, .place = nonsense};
+    if (millrace_connect_begin(&connecting, address, length) != MILLRACE_INVALID_ARGUMENT) return 20;
+    connecting.place = nowhere;
+    if (millrace_connect(&connecting, address, length, 20000000, &info) != MILLRACE_NO_SUCH_NODE) return 21;
+    if (!is_given_back(channel, receiver, share)) return 22;
+    connecting.place = here;
+    static millrace_placement placement;
+    for (int steps = 0; steps < 2; steps++) {
+        int32_t sender;
+        if (steps) {
+            const uint32_t connection = (uint32_t)checked(millrace_connect_begin(&connecting, address, length), "begin");
+            int32_t answer = 0;
+            for (int turn = 0; turn < 20000 && answer == 0; turn++) {
+                answer = checked(millrace_connect_poll(connection), "poll");
+                if (answer == 0) usleep(1000);
+            }
+            if (millrace_connect_finish_at(connection, &nonsense, &info) != MILLRACE_INVALID_ARGUMENT) return 23;
+            /* One that is refused may be asked for another place. */
+            if (millrace_connect_finish_at(connection, &nowhere, &info) != MILLRACE_NO_SUCH_NODE) return 24;
+            sender = checked(millrace_connect_finish(connection, &info), "finish");
+            if (sender != (int32_t)connection) return 25;
+        } else {
+            sender = checked(millrace_connect(&connecting, address, length, 20000000, &info), "connect");
+        }
+        const uint32_t handles[] = {(uint32_t)sender, channel};
+        for (int index = 0; index < 2; index++) {
+            checked(millrace_endpoint_placement(handles[index], 0, &placement), "placement");
+            if (placement.refusal != 0 || placement.node != node || placement.untouched != 0) return 26;
+            if (placement.is_known && placement.nodes[0].pages != placement.pages) return 27;
+        }
+        uint64_t message = 43;
+        uint32_t message_bytes = 0;
+        checked(millrace_send((uint32_t)sender, &message, sizeof message, 0), "send");
+        message = 0;
+        checked(millrace_receive(receiver, &message, sizeof message, &message_bytes, 0), "receive");
+        if (message != 43) return 28;
+        checked(millrace_close((uint32_t)sender), "close");
+        if (!is_given_back(channel, receiver, share)) return 29;
+    }
+    /* The C library signals all threads for that, and waits: those of Millrace must answer. */
+    if (setuid(getuid()) != 0) return 30;
+    checked(millrace_close(share), "close");
+    checked(millrace_close(receiver), "close");
+    checked(millrace_close(channel), "close");
+    return 0;
+}
+
 int main(void) {
+    /* The first thread of a process gets the C library's own signals back, whatever is blocked. */
+    pthread_t first;
+    if (pthread_create(&first, NULL, do_nothing, NULL) != 0 || pthread_join(first, NULL) != 0) return 31;
     static millrace_topology topology;
     checked(millrace_numa_topology(NULL, &topology), "topology");
     const millrace_topology_node *node = &topology.nodes[0];
@@ -57,6 +148,8 @@ int main(void) {
         if (placement.refusal != 0 || placement.node != node->node || placement.untouched != 0) return 7;
         if (placement.is_known && placement.nodes[0].pages != placement.pages) return 8;
     }
+    const int failed = connect_both_ways(node->node);
+    if (failed != 0) return failed;
     checked(millrace_thread_unpin(), "unpin");
     checked(millrace_close(sender), "close");
     checked(millrace_close(receiver), "close");

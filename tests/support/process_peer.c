@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <millrace.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SEQUENCE_BITS 28
@@ -38,17 +40,20 @@ static int32_t check(const char *what, int32_t answer) {
     return answer;
 }
 
+/* "fd:N" is an inherited descriptor. */
 static uint32_t connect_as(const char *address, uint32_t role) {
     millrace_connect_options options = {.role = role};
     millrace_endpoint_info info;
-    uint32_t bytes = (uint32_t)strlen(address);
+    int is_inherited = strncmp(address, "fd:", 3) == 0;
+    if (is_inherited) options.socket = atoi(address + 3);
+    uint32_t bytes = is_inherited ? 0 : (uint32_t)strlen(address);
     int32_t endpoint = check("connect", millrace_connect(&options, (const uint8_t *)address, bytes, TIMEOUT_US, &info));
     if (info.slot_bytes != sizeof(uint32_t)) fail("slot bytes", (int32_t)info.slot_bytes);
     say("connected\n");
     return (uint32_t)endpoint;
 }
 
-static uint32_t keep(const char *address, const char *kind, uint32_t roles, uint32_t limit) {
+static uint32_t create(const char *kind) {
     static const char *const names[] = {"mpsc", "spsc", "spmc", "mpmc"};
     uint32_t number = 0;
     while (strcmp(names[number], kind) != 0) number++;
@@ -62,11 +67,39 @@ static uint32_t keep(const char *address, const char *kind, uint32_t roles, uint
         .receivers_max = many_receivers ? 16 : 1,
         .is_shared = 1,
     };
-    int32_t channel = check("create", millrace_channel_create(&options));
+    return (uint32_t)check("create", millrace_channel_create(&options));
+}
+
+static uint32_t keep(const char *address, const char *kind, uint32_t roles, uint32_t limit) {
+    uint32_t channel = create(kind);
     millrace_share_options sharing = {.roles = roles, .limit = limit};
     uint32_t bytes = (uint32_t)strlen(address);
-    check("share", millrace_share((uint32_t)channel, &sharing, (const uint8_t *)address, bytes, NULL, 0));
-    return (uint32_t)channel;
+    check("share", millrace_share(channel, &sharing, (const uint8_t *)address, bytes, NULL, 0));
+    return channel;
+}
+
+/* Starts a program by posix_spawn, as a child that inherits the other end of a share; of `arguments`, which
+ * end with NULL, "fd:" becomes its number. */
+static pid_t spawn_with(uint32_t channel, uint32_t roles, char **arguments) {
+    int32_t pair[2];
+    check("pair", millrace_socket_pair(pair));
+    millrace_share_options sharing = {.roles = roles, .socket = pair[0]};
+    check("share", millrace_share(channel, &sharing, NULL, 0, NULL, 0));
+    static char place[16];
+    snprintf(place, sizeof place, "fd:%" PRId32, pair[1]);
+    for (char **argument = arguments; *argument != NULL; argument++) {
+        if (strcmp(*argument, "fd:") == 0) *argument = place;
+    }
+    pid_t child;
+    int failed = posix_spawn(&child, arguments[0], NULL, NULL, arguments, environ);
+    if (failed != 0) fail("posix_spawn", -failed);
+    check("close", millrace_close_fd(pair[1])); /* the child's death is to be seen */
+    return child;
+}
+
+static void expect_good_end(pid_t child) {
+    int status;
+    if (waitpid(child, &status, 0) != child || status != 0) fail("child", -status);
 }
 
 static uint32_t open_on(uint32_t channel, uint32_t role) {
@@ -161,6 +194,22 @@ static void perform(const char *task, const char *address, char **parameters) {
         while (check("statistics", millrace_endpoint_statistics(channel, &statistics)) == 0 && !statistics.drained) {
             usleep(1000);
         }
+        check("dispose", millrace_close(channel));
+    } else if (IS("spawn-receive")) {
+        /* Of a child that sends: kind, and its command, where "fd:" stands for what it inherits. */
+        uint32_t channel = create(parameters[0]);
+        uint32_t receiver = open_on(channel, MILLRACE_RECEIVER);
+        pid_t child = spawn_with(channel, MILLRACE_SHARE_SENDERS, parameters + 1);
+        receive_all(receiver, 1);
+        expect_good_end(child);
+        check("dispose", millrace_close(channel));
+    } else if (IS("spawn-send")) {
+        /* To a child that receives: kind, id, count, its command. */
+        uint32_t channel = create(parameters[0]);
+        uint32_t sender = open_on(channel, MILLRACE_SENDER);
+        pid_t child = spawn_with(channel, MILLRACE_SHARE_RECEIVERS, parameters + 3);
+        send_all(sender, number(parameters[1]), number(parameters[2]));
+        expect_good_end(child);
         check("dispose", millrace_close(channel));
     } else if (IS("victim-send")) {
         send_for_ever(connect_as(address, MILLRACE_SENDER), number(parameters[0]));

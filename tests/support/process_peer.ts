@@ -12,6 +12,7 @@ import { writeSync } from "node:fs";
 import process from "node:process";
 import {
   type Channel,
+  type ConnectPlace,
   mpmc,
   mpsc,
   Receiver,
@@ -60,14 +61,19 @@ function tally(isWhole: boolean) {
   };
 }
 
+/** `fd:N` is an inherited descriptor. */
+function placeOf(address: string): ConnectPlace {
+  return address.startsWith("fd:") ? { fd: Number(address.slice(3)) } : address;
+}
+
 async function connectSender(address: string): Promise<U32Sender> {
-  const sender = await Sender.connect(address, { layout: u32, timeout });
+  const sender = await Sender.connect(placeOf(address), { layout: u32, timeout });
   say("connected");
   return sender;
 }
 
 async function connectReceiver(address: string): Promise<U32Receiver> {
-  const receiver = await Receiver.connect(address, { layout: u32, timeout });
+  const receiver = await Receiver.connect(placeOf(address), { layout: u32, timeout });
   say("connected");
   return receiver;
 }

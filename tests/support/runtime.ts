@@ -91,6 +91,8 @@ export interface Child {
   said(text: string): Promise<void>;
   /** What has been on its standard output. */
   output(): string;
+  /** Writes to its standard input. */
+  write(text: string): void;
   /** Ends its standard input. */
   end(): void;
   readonly ended: Promise<ChildResult>;
@@ -102,13 +104,19 @@ export function startChild(
   parameters: readonly string[] = [],
   options: ChildOptions = {},
 ): Child {
-  const { permissions = ["-A"], runtime: name = runtime } = options;
-  const command = name === "deno" ? ["run", "--no-check", "--no-prompt", ...permissions] : ["run"];
-  return startProgram(
-    executableOf(name),
-    [...command, supportFile(script), ...parameters],
-    options,
-  );
+  const { permissions, runtime: name } = options;
+  const [program = "", ...command] = commandOf(script, name, permissions);
+  return startProgram(program, [...command, ...parameters], options);
+}
+
+/** What runs a script of this directory. */
+export function commandOf(
+  script: string,
+  name: Runtime = runtime,
+  permissions: readonly string[] = ["-A"],
+): string[] {
+  const flags = name === "deno" ? ["run", "--no-check", "--no-prompt", ...permissions] : ["run"];
+  return [executableOf(name), ...flags, supportFile(script)];
 }
 
 /** Starts a program in a child process. */
@@ -158,6 +166,7 @@ export function startProgram(
       await Promise.race([said, ended]);
     },
     output: () => stdout,
+    write: (text) => void stdin.write(text),
     end: () => void stdin.end(),
   };
 }

@@ -441,6 +441,7 @@ typedef struct millrace_connect_options {
     int32_t socket;       /* without an address: the other end, which is then the library's */
     uint32_t users_count;
     uint32_t users[MILLRACE_USERS_MAX]; /* who may be the keeper beside this process's own user and root */
+    millrace_place place; /* of a sender's ring, or of what receivers write: as millrace_endpoint_open_at */
 } millrace_connect_options;
 
 /* Lets other processes in; answers a handle, for millrace_close. While it is open it counts as an
@@ -468,6 +469,8 @@ int32_t millrace_connect_poll(uint32_t connection);
 /* Between poll and finish: copies the descriptor of the share; answers its bytes. */
 int32_t millrace_connect_descriptor(uint32_t connection, uint8_t *buffer, uint32_t buffer_bytes);
 int32_t millrace_connect_finish(uint32_t connection, millrace_endpoint_info *info);
+/* The same, at another place than the options said. One that is refused its place may be tried again. */
+int32_t millrace_connect_finish_at(uint32_t connection, const millrace_place *place, millrace_endpoint_info *info);
 
 /* Two sockets connected with each other (SOCK_SEQPACKET). The second is not close-on-exec: it is for a
  * child. */

@@ -704,17 +704,21 @@ pub const ConnectOptions = extern struct {
     users_count: u32,
     /// Users that may be the keeper, beside this process's own and the superuser.
     users: [share.users_max]u32,
+    /// Where the memory that the endpoint writes shall lie.
+    place: Place,
 };
 
 /// Begins to connect; a handle for the calls below, and for millrace_endpoint_close, which gives up.
 export fn millrace_connect_begin(options: *const ConnectOptions, address: ?[*]const u8, address_bytes: u32) i32 {
     const role = Role.fromInt(options.role) orelse return Status.invalid_argument.number();
     if (options.users_count > share.users_max) return Status.invalid_argument.number();
+    const wanted = options.place.request() orelse return Status.invalid_argument.number();
     const place: link.Place = if (address_bytes == 0) .{ .socket = options.socket } else .{
         .address = sockets.Address.init(if (address) |bytes| bytes[0..address_bytes] else "") catch |err|
             return Status.of(err),
     };
     const slot = endpoint.beginLink(role, place, options.users[0..options.users_count]) catch |err| return Status.of(err);
+    slot.body.link.wanted = wanted; // only this thread looks
     return @intCast(slot.handle.raw);
 }
 
@@ -733,7 +737,16 @@ export fn millrace_connect_descriptor(connection: u32, buffer: [*]u8, buffer_byt
 
 /// Opens the endpoint; its handle.
 export fn millrace_connect_finish(connection: u32, info: *EndpointInfo) i32 {
-    const slot = endpoint.finishLink(connection) catch |err| return Status.of(err);
+    return describeLinked(endpoint.finishLink(connection) catch |err| return Status.of(err), info);
+}
+
+/// The same, and says where instead of what the options said.
+export fn millrace_connect_finish_at(connection: u32, place: *const Place, info: *EndpointInfo) i32 {
+    const wanted = place.request() orelse return Status.invalid_argument.number();
+    return describeLinked(endpoint.finishLinkAt(connection, wanted) catch |err| return Status.of(err), info);
+}
+
+fn describeLinked(slot: *endpoint.Slot, info: *EndpointInfo) i32 {
     return if (slot.body == .pool) describePool(slot, info) else describe(slot, info);
 }
 

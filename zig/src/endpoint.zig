@@ -882,14 +882,25 @@ pub fn shareConnections(handle: u32) Error!u32 {
 
 /// Opens the endpoint that a keeper has granted. The handle stays the same.
 pub fn finishLink(handle: u32) Error!*Slot {
+    return finishLinkAt(handle, (try findLink(handle)).body.link.wanted);
+}
+
+/// The same, and says where the memory it writes shall lie. If that is refused it may be tried again
+/// with another place.
+pub fn finishLinkAt(handle: u32, place: placement.Request) Error!*Slot {
     mutex.lock();
     defer mutex.unlock();
     const slot = try findLink(handle);
     const channel = slot.channel;
     const link = slot.body.link;
     if (link.stateNow() != .welcomed) return if (link.stateNow() == .failed) link.failure else error.InvalidArgument;
-    const segment = try attach(link.takeMemory(.own) orelse return error.InvalidArgument, link.role == .pool);
-    errdefer segment.destroy();
+    const memory = link.takeMemory(.own) orelse return error.InvalidArgument;
+    const segment = try attach(memory, link.role == .pool);
+    errdefer {
+        // It can be tried again, with another place.
+        os.releasePages(segment.base, segment.geometry.total_bytes);
+        link.memories[0] = memory;
+    }
     const geometry = segment.geometry;
     const has_records = link.welcome.has_records != 0;
     const places = switch (link.role) {
@@ -899,7 +910,15 @@ pub fn finishLink(handle: u32) Error!*Slot {
     };
     if (link.welcome.index >= places) return error.WrongLayout;
     if (has_records and geometry.slot_bytes != segment_module.record_slot_bytes) return error.WrongLayout;
+    if (link.slot_bytes) |expected| if (has_records or geometry.slot_bytes != expected) return error.WrongLayout;
     const owner = try ownerOf(link);
+    switch (link.role) {
+        .sender => try placeRing(segment, link.welcome.index, place),
+        .receiver => try placement.placeShared(segment, place),
+        .pool => {},
+    }
+    // The keeper may have gone meanwhile.
+    if (link.stateNow() != .welcomed) return link.failure;
     const pool = if (link.role == .pool or owner == 0) null else try attachPoolOf(link, owner);
     errdefer if (pool) |attached| dereference(attached);
     channel.id = ticket_module.nextSerial();
@@ -965,7 +984,7 @@ fn attachPoolOf(link: *Link, owner: u32) Error!*Channel {
 /// Places a claimed ring. To touch gigabytes takes seconds, for which nobody else shall wait: the slot
 /// keeps the channel, the claim the ring.
 fn placeRing(segment: Segment, ring: u32, place: placement.Request) placement.Error!void {
-    if (!placement.touchesAll(segment, place)) return placement.placeRing(segment, ring, place);
+    if (!placement.takesTime(segment, place)) return placement.placeRing(segment, ring, place);
     mutex.unlock();
     defer mutex.lock();
     return placement.placeRing(segment, ring, place);

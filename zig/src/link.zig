@@ -13,6 +13,7 @@ const attendant = @import("attendant.zig");
 const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
 const os = @import("os/linux.zig");
+const placement = @import("placement.zig");
 const protocol = @import("protocol.zig");
 const sockets = @import("os/sockets.zig");
 const Role = @import("ticket.zig").Role;
@@ -60,6 +61,10 @@ pub const Link = struct {
     descriptor: []u8 = "",
     /// That of the channel, or pool, and that of the channel's pool; those that are not taken yet.
     memories: [sockets.descriptors_max]?i32 = @splat(null),
+    /// Where the memory that the endpoint writes shall lie.
+    wanted: placement.Request = .{},
+    /// Messages of this size and no other are looked for.
+    slot_bytes: ?u32 = null,
 
     /// Takes the socket, if one is given, unless it fails.
     pub fn begin(

@@ -17,6 +17,14 @@ pub const Mpmc = typed.Mpmc;
 pub const Options = typed.Options;
 pub const Statistics = typed.Statistics;
 
+const shared = @import("shared.zig");
+pub const Shared = shared.Shared;
+pub const SharedSender = shared.Sender;
+pub const SharedReceiver = shared.Receiver;
+pub const Share = shared.Share;
+pub const connectSender = shared.connectSender;
+pub const connectReceiver = shared.connectReceiver;
+
 pub const attendant = @import("attendant.zig");
 pub const bell = @import("bell.zig");
 pub const channel = @import("channel.zig");
@@ -53,6 +61,7 @@ pub const wait = @import("wait.zig");
 
 test {
     _ = typed;
+    _ = shared;
     @import("std").testing.refAllDecls(@This());
     _ = @import("mpsc_test.zig");
     _ = @import("pool_test.zig");

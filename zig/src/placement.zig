@@ -6,6 +6,10 @@
 //! `require` must not simply bind and touch: Linux answers a touch that a full node cannot serve by
 //! killing a process. So the pages are first touched under a preference, which overflows to other
 //! nodes, and then bound strictly, which moves the overflow or says that it cannot.
+//!
+//! The policy of a memfd is the file's: it holds whichever process touches a page. But what another
+//! process maps, the kernel moves for nobody without CAP_SYS_NICE. So of a memfd the data of an earlier
+//! tenant are given back, and not moved; and a keeper lets go of the page with the producer line.
 
 const std = @import("std");
 const numa = @import("numa.zig");
@@ -134,9 +138,15 @@ fn sharedRegion(segment: Segment) Region {
     };
 }
 
-/// Whether placeRing() touches the whole ring, which takes its time.
-pub fn touchesAll(segment: Segment, request: Request) bool {
-    return request.mode == .require or segment.geometry.huge_pages == .require;
+/// Whether placeRing() may touch, move or give back the whole ring, which takes its time.
+pub fn takesTime(segment: Segment, request: Request) bool {
+    return request.mode != .off or segment.geometry.huge_pages == .require;
+}
+
+/// The keeper has touched a ring's first page to claim it for another process, which is to place it, and
+/// cannot while this one maps the page. Nothing is lost: the page is the file's.
+pub fn leaveRing(segment: Segment, ring: u32) void {
+    os.discardPages(regionOfRing(segment, ring).first.base, segment_module.pageBytes());
 }
 
 /// Places a ring that its sender has claimed and nobody uses yet.
@@ -148,19 +158,21 @@ pub fn placeRing(segment: Segment, ring: u32, request: Request) Error!void {
     if (request.mode == .off) {
         if (was.mode != .off) {
             // The last tenant's node is nothing to this one. What lies there stays.
-            forget(region);
+            forget(segment, region);
             word.store(@bitCast(Wish{}), .monotonic);
         }
         return requireHuge(segment, region);
     }
     errdefer {
-        forget(region);
+        forget(segment, region);
         word.store(@bitCast(Wish{}), .monotonic);
         discardData(segment, region);
     }
-    const wish = try place(region, request);
+    // Whatever it held has been received.
+    if (segment.fd != null) discardData(segment, region);
+    const wish = try place(segment, region, request);
     try requireHuge(segment, region);
-    if (wish.mode == .require) try require(region, wish.node);
+    if (wish.mode == .require) try require(segment, region, wish.node);
     word.store(@bitCast(wish), .monotonic);
 }
 
@@ -171,14 +183,14 @@ pub fn placeShared(segment: Segment, request: Request) Error!void {
     const was: Wish = @bitCast(word.load(.monotonic));
     if (was.mode != .off and segment.geometry.kind.hasManyReceivers()) return;
     const region = sharedRegion(segment);
-    errdefer forget(region);
-    const wish = try place(region, request);
-    if (wish.mode == .require) try require(region, wish.node);
+    errdefer restore(segment, region, was);
+    const wish = try place(segment, region, request);
+    if (wish.mode == .require) try require(segment, region, wish.node);
     word.store(@bitCast(wish), .monotonic);
 }
 
 /// Binds a preference, and moves what is there already.
-fn place(region: Region, request: Request) Error!Wish {
+fn place(segment: Segment, region: Region, request: Request) Error!Wish {
     var wish: Wish = .{ .mode = request.mode };
     const node = if (request.node == local) node: {
         const here = system.currentPlace() orelse return refused(wish, error.NumaUnsupported);
@@ -186,7 +198,7 @@ fn place(region: Region, request: Request) Error!Wish {
     } else request.node;
     wish.node = @intCast(@min(node, std.math.maxInt(u24)));
     if (node >= system.nodes_max) return refused(wish, error.NoSuchNode);
-    bind(region, .preferred, node, false) catch |err| return refused(wish, err);
+    bind(segment, region, .preferred, node, false) catch |err| return refused(wish, err);
     return wish;
 }
 
@@ -199,18 +211,21 @@ fn refused(wish: Wish, err: Error) Error!Wish {
 }
 
 /// Touches every page and has it on the node.
-fn require(region: Region, node: u32) Error!void {
+fn require(segment: Segment, region: Region, node: u32) Error!void {
     var buffer: [2]Range = undefined;
     for (region.ranges(&buffer)) |range| {
         system.populate(range.base, range.length) catch return error.NodeOutOfMemory;
     }
-    return bind(region, .bind, node, true);
+    try bind(segment, region, .bind, node, true);
+    if (segment.fd == null) return;
+    // What another process maps may have been passed over.
+    for (region.ranges(&buffer)) |range| if (!liesOn(range, node)) return error.NumaRefused;
 }
 
-fn bind(region: Region, policy: system.Policy, node: u32, is_strict: bool) Error!void {
+fn bind(segment: Segment, region: Region, policy: system.Policy, node: u32, is_strict: bool) Error!void {
     var buffer: [2]Range = undefined;
     for (region.ranges(&buffer)) |range| {
-        system.bindPages(range.base, range.length, policy, node, is_strict) catch |err| return switch (err) {
+        bindRange(range, policy, node, .{ .is_strict = is_strict }, segment.fd != null) catch |err| return switch (err) {
             error.InvalidNode => if (numa.hasNode(node)) error.NodeNotAllowed else error.NoSuchNode,
             error.Misplaced, error.OutOfMemory => error.NodeOutOfMemory,
             error.Refused => error.NumaRefused,
@@ -219,9 +234,44 @@ fn bind(region: Region, policy: system.Policy, node: u32, is_strict: bool) Error
     }
 }
 
-fn forget(region: Region) void {
+fn bindRange(range: Range, policy: system.Policy, node: u32, moving: system.Moving, is_shared: bool) system.BindError!void {
+    if (!is_shared) return system.bindPages(range.base, range.length, policy, node, moving);
+    // A policy that the mapping has had before the kernel takes for done, though through another mapping
+    // the file has got another one meanwhile. So it gets one in between that nobody asks for.
+    try system.bindPages(range.base, range.length, .local, 0, .{});
+    var all = moving;
+    all.all = true;
+    if (system.bindPages(range.base, range.length, policy, node, all)) {
+        return;
+    } else |err| if (err != error.Refused) return err;
+    return system.bindPages(range.base, range.length, policy, node, moving); // not everyone may
+}
+
+fn forget(segment: Segment, region: Region) void {
     var buffer: [2]Range = undefined;
-    for (region.ranges(&buffer)) |range| system.bindPages(range.base, range.length, .default, 0, false) catch {};
+    for (region.ranges(&buffer)) |range| bindRange(range, .default, 0, .{}, segment.fd != null) catch {};
+}
+
+/// What was wished for before one that is refused is still what others rely on. The word may be another
+/// process's nonsense.
+fn restore(segment: Segment, region: Region, was: Wish) void {
+    const policy: system.Policy = switch (was.mode) {
+        .prefer => .preferred,
+        .require => .bind,
+        .off, _ => return forget(segment, region),
+    };
+    if (was.refusal != .none or was.node >= system.nodes_max) return forget(segment, region);
+    var buffer: [2]Range = undefined;
+    for (region.ranges(&buffer)) |range| bindRange(range, policy, was.node, .{}, segment.fd != null) catch {};
+}
+
+/// Whether all of it that is there lies on the node, as far as the kernel tells.
+fn liesOn(range: Range, node: u32) bool {
+    var pages: Pages = .{ .range = range };
+    while (pages.next()) |places| {
+        for (places orelse return true) |place_of| if (place_of >= 0 and place_of != node) return false;
+    }
+    return true;
 }
 
 /// Gives back what a refused open has touched: all but the page of the producer line.
@@ -287,14 +337,14 @@ pub const Placement = extern struct {
 };
 
 pub fn ofRing(segment: Segment, ring: u32, placement: *Placement) void {
-    tell(regionOfRing(segment, ring), segment.producerLine(ring).placement.load(.monotonic), placement);
+    tell(segment, regionOfRing(segment, ring), segment.producerLine(ring).placement.load(.monotonic), placement);
 }
 
 pub fn ofShared(segment: Segment, placement: *Placement) void {
-    tell(sharedRegion(segment), segment.control().placement.load(.monotonic), placement);
+    tell(segment, sharedRegion(segment), segment.control().placement.load(.monotonic), placement);
 }
 
-fn tell(region: Region, word: u32, placement: *Placement) void {
+fn tell(segment: Segment, region: Region, word: u32, placement: *Placement) void {
     const wish: Wish = @bitCast(word);
     placement.* = .{
         .mode = @intFromEnum(wish.mode),
@@ -307,31 +357,61 @@ fn tell(region: Region, word: u32, placement: *Placement) void {
         .nodes = @splat(.{ .node = 0, .pages = 0 }),
     };
     var buffer: [2]Range = undefined;
-    for (region.ranges(&buffer)) |range| tellRange(range, placement);
-}
-
-const pages_at_once = 512;
-
-fn tellRange(range: Range, placement: *Placement) void {
-    const page = segment_module.pageBytes();
-    const total = range.length / page;
-    placement.pages += total;
-    var addresses: [pages_at_once]usize = undefined;
-    var nodes: [pages_at_once]i32 = undefined;
-    var done: usize = 0;
-    while (done < total and placement.is_known != 0) {
-        const count = @min(pages_at_once, total - done);
-        for (addresses[0..count], done..) |*address, index| address.* = @intFromPtr(range.base) + index * page;
-        system.nodesOfPages(addresses[0..count], nodes[0..count]) orelse {
-            placement.is_known = 0;
-            return;
-        };
-        for (nodes[0..count]) |node| {
-            if (node >= 0) countPage(placement, @intCast(node)) else placement.untouched += 1;
-        }
-        done += count;
+    for (region.ranges(&buffer)) |range| {
+        placement.pages += range.length / segment_module.pageBytes();
+        if (placement.is_known != 0) tellRange(segment, range, placement);
     }
 }
+
+fn tellRange(segment: Segment, range: Range, placement: *Placement) void {
+    var pages: Pages = .{ .range = range, .is_shared = segment.fd != null };
+    while (pages.next()) |places| {
+        for (places orelse {
+            placement.is_known = 0;
+            return;
+        }) |node| {
+            if (node >= 0) countPage(placement, @intCast(node)) else placement.untouched += 1;
+        }
+    }
+}
+
+/// Asks for the nodes of a range's pages, some at a time.
+const Pages = struct {
+    range: Range,
+    /// Others may have touched pages that this process has not.
+    is_shared: bool = false,
+    done: usize = 0,
+    nodes: [at_once]i32 = undefined,
+
+    const at_once = 512;
+
+    /// Of each page the node, or a negative number where there is none. Null within: it is not told.
+    fn next(self: *Pages) ??[]const i32 {
+        const page = segment_module.pageBytes();
+        const count = @min(at_once, self.range.length / page - self.done);
+        if (count == 0) return null;
+        const base: [*]align(os.page_bytes) u8 = @alignCast(self.range.base + self.done * page);
+        if (self.is_shared) lookAt(base, count * page);
+        var addresses: [at_once]usize = undefined;
+        for (addresses[0..count], 0..) |*address, index| address.* = @intFromPtr(base) + index * page;
+        self.done += count;
+        system.nodesOfPages(addresses[0..count], self.nodes[0..count]) orelse return @as(?[]const i32, null);
+        return self.nodes[0..count];
+    }
+
+    /// The kernel tells of no page that this process does not map. Maps those that are there, and makes
+    /// none.
+    fn lookAt(base: [*]align(os.page_bytes) u8, length: usize) void {
+        var residence: [at_once]u8 = undefined;
+        system.residentPages(base, length, &residence) orelse return;
+        const page = segment_module.pageBytes();
+        for (residence[0 .. length / page], 0..) |resident, index| {
+            if (resident & 1 == 0) continue;
+            const byte: *const volatile u8 = &base[index * page];
+            _ = byte.*;
+        }
+    }
+};
 
 fn countPage(placement: *Placement, node: u32) void {
     for (placement.nodes[0..placement.node_count]) |*told| {

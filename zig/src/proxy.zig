@@ -8,6 +8,7 @@
 const std = @import("std");
 const channel_module = @import("channel.zig");
 const endpoint = @import("endpoint.zig");
+const placement = @import("placement.zig");
 const pool_module = @import("pool.zig");
 const protocol = @import("protocol.zig");
 const Receiver = @import("receiver.zig").Receiver;
@@ -72,6 +73,7 @@ pub const Proxy = struct {
             },
             .pool => unreachable,
         };
+        if (role == .sender) placement.leaveRing(channel.segment, index);
         channel.references += 1;
         if (role == .sender) endpoint.addSenderReference(channel);
         return .{ .channel = channel, .role = role, .index = index };

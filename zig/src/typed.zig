@@ -44,7 +44,7 @@ pub const Options = struct {
     senders_max: u32 = 64,
     /// The most receivers open at a time; 1 where the kind has one.
     receivers_max: u32 = 16,
-    /// Over a memfd, which other processes can map.
+    /// Over a memfd, which a child that inherits it can map. To let other processes in: shared.zig.
     is_shared: bool = false,
 };
 
@@ -142,65 +142,20 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
             channel: *Self,
             any: AnySender,
 
-            /// Waits for room.
-            pub fn send(self: *Sender, message: T) error{ChannelClosed}!void {
-                self.sendTimeout(message, native.forever) catch |err| switch (err) {
-                    error.TimedOut => unreachable,
-                    error.ChannelClosed => return error.ChannelClosed,
-                };
+            const verbs = Sending(Sender, T);
+            pub const send = verbs.send;
+            pub const sendTimeout = verbs.sendTimeout;
+            pub const trySend = verbs.trySend;
+            pub const sendAll = verbs.sendAll;
+            pub const reserve = verbs.reserve;
+            pub const commit = verbs.commit;
+
+            pub fn anySender(self: *Sender) *AnySender {
+                return &self.any;
             }
 
-            /// Waits for room, so many nanoseconds at most.
-            pub fn sendTimeout(self: *Sender, message: T, timeout_ns: u64) error{ ChannelClosed, TimedOut }!void {
-                const granted = self.grant(1, timeout_ns) catch |err| return switch (err) {
-                    error.ChannelClosed, error.Corrupt => error.ChannelClosed,
-                    else => error.TimedOut,
-                };
-                granted[0] = message;
-                return self.commit(1);
-            }
-
-            /// False: there is no room now.
-            pub fn trySend(self: *Sender, message: T) error{ChannelClosed}!bool {
-                const granted = try self.reserve(1);
-                if (granted.len == 0) return false;
-                granted[0] = message;
-                try self.commit(1);
-                return true;
-            }
-
-            /// Sends all of them, published chunk by chunk, and waits for room. When the channel closes
-            /// meanwhile, what fitted before is sent.
-            pub fn sendAll(self: *Sender, messages: []const T) error{ChannelClosed}!void {
-                var rest = messages;
-                while (rest.len != 0) {
-                    const granted = self.grant(1, native.forever) catch return error.ChannelClosed;
-                    const chunk = @min(granted.len, rest.len);
-                    @memcpy(granted[0..chunk], rest[0..chunk]);
-                    try self.commit(@intCast(chunk));
-                    rest = rest[chunk..];
-                }
-            }
-
-            /// Room in the ring to be written in place and then committed: at least `least` slots, or
-            /// none when it is full. At the end of the ring one at a time is granted at least.
-            pub fn reserve(self: *Sender, least: u32) error{ChannelClosed}![]T {
-                return self.grant(least, 0) catch |err| switch (err) {
-                    error.ChannelClosed, error.Corrupt => error.ChannelClosed,
-                    else => &.{},
-                };
-            }
-
-            /// Publishes the first `count` slots of the last reserve().
-            pub fn commit(self: *Sender, count: u32) error{ChannelClosed}!void {
-                native.commit(&self.any, count, count, native.NoBells{}) catch return error.ChannelClosed;
-            }
-
-            fn grant(self: *Sender, least: u32, timeout_ns: u64) native.SendError![]T {
-                const granted = try native.reserve(&self.any, least, timeout_ns);
-                const producer = &self.any.producer;
-                const slots: [*]T = @ptrCast(@alignCast(producer.data));
-                return slots[producer.position()..][0..granted];
+            pub fn bells(_: *const Sender) native.NoBells {
+                return .{};
             }
 
             pub fn close(self: *Sender) void {
@@ -221,57 +176,24 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
             channel: *Self,
             any: AnyReceiver,
 
-            /// What a try or a wait with a limit has found.
-            pub const Result = union(enum) {
-                message: T,
-                /// Nothing within the time.
-                empty,
-                /// Closed, and everything has been received.
-                ended,
-            };
+            const verbs = Receiving(Receiver, T);
+            pub const Result = verbs.Result;
+            pub const receive = verbs.receive;
+            pub const tryReceive = verbs.tryReceive;
+            pub const receiveTimeout = verbs.receiveTimeout;
+            pub const readable = verbs.readable;
+            pub const release = verbs.release;
 
-            /// Waits for a message. Null: the channel has ended.
-            pub fn receive(self: *Receiver) ?T {
-                return switch (self.receiveTimeout(native.forever)) {
-                    .message => |message| message,
-                    .empty => unreachable,
-                    .ended => null,
-                };
+            pub fn anyReceiver(self: *Receiver) *AnyReceiver {
+                return &self.any;
             }
 
-            pub fn tryReceive(self: *Receiver) Result {
-                return self.receiveTimeout(0);
+            pub fn memory(self: *const Receiver) Segment {
+                return self.channel.segment;
             }
 
-            /// Waits for a message, so many nanoseconds at most.
-            pub fn receiveTimeout(self: *Receiver, timeout_ns: u64) Result {
-                const window = self.readable(1, timeout_ns) orelse return .ended;
-                if (window.len == 0) return .empty;
-                const message = window[0];
-                self.release(1);
-                return .{ .message = message };
-            }
-
-            /// Messages in the ring to be read in place and then released: a run of one ring. Waits for
-            /// the first, so many nanoseconds at most; none when there is nothing. Null: the channel
-            /// has ended. Where receivers share the rings at most `most` are claimed; 0 is no bound.
-            pub fn readable(self: *Receiver, most: u32, timeout_ns: u64) ?[]const T {
-                const deadline = if (timeout_ns == 0) 0 else os.now() +| timeout_ns;
-                const count = native.poll(&self.any, most, timeout_ns, deadline, native.NoBells{}) catch |err| switch (err) {
-                    error.WouldBlock => return &.{},
-                    error.Ended => return null,
-                    // Nobody else can write to this memory.
-                    error.Corrupt, error.TooSmall => return null,
-                };
-                const window = self.any.window();
-                const slots: [*]const T = @ptrCast(@alignCast(self.channel.segment.data(window.ring)));
-                return slots[window.position..][0..count];
-            }
-
-            /// Gives the first `count` messages of the last readable() back.
-            pub fn release(self: *Receiver, count: u32) void {
-                std.debug.assert(count <= self.any.window().slots);
-                _ = self.any.release(count, count);
+            pub fn bells(_: *const Receiver) native.NoBells {
+                return .{};
             }
 
             /// The last receiver to close closes the channel.
@@ -284,6 +206,131 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
                 self.* = undefined;
             }
         };
+    };
+}
+
+/// What a sender of any typed channel does. It has anySender() and bells().
+pub fn Sending(comptime Self: type, comptime T: type) type {
+    return struct {
+        /// Waits for room.
+        pub fn send(self: *Self, message: T) error{ChannelClosed}!void {
+            self.sendTimeout(message, native.forever) catch |err| switch (err) {
+                error.TimedOut => unreachable,
+                error.ChannelClosed => return error.ChannelClosed,
+            };
+        }
+
+        /// Waits for room, so many nanoseconds at most.
+        pub fn sendTimeout(self: *Self, message: T, timeout_ns: u64) error{ ChannelClosed, TimedOut }!void {
+            const granted = grant(self, 1, timeout_ns) catch |err| return switch (err) {
+                error.ChannelClosed, error.Corrupt => error.ChannelClosed,
+                else => error.TimedOut,
+            };
+            granted[0] = message;
+            return self.commit(1);
+        }
+
+        /// False: there is no room now.
+        pub fn trySend(self: *Self, message: T) error{ChannelClosed}!bool {
+            const granted = try self.reserve(1);
+            if (granted.len == 0) return false;
+            granted[0] = message;
+            try self.commit(1);
+            return true;
+        }
+
+        /// Sends all of them, published chunk by chunk, and waits for room. When the channel closes
+        /// meanwhile, what fitted before is sent.
+        pub fn sendAll(self: *Self, messages: []const T) error{ChannelClosed}!void {
+            var rest = messages;
+            while (rest.len != 0) {
+                const granted = grant(self, 1, native.forever) catch return error.ChannelClosed;
+                const chunk = @min(granted.len, rest.len);
+                @memcpy(granted[0..chunk], rest[0..chunk]);
+                try self.commit(@intCast(chunk));
+                rest = rest[chunk..];
+            }
+        }
+
+        /// Room in the ring to be written in place and then committed: at least `least` slots, or
+        /// none when it is full. At the end of the ring one at a time is granted at least.
+        pub fn reserve(self: *Self, least: u32) error{ChannelClosed}![]T {
+            return grant(self, least, 0) catch |err| switch (err) {
+                error.ChannelClosed, error.Corrupt => error.ChannelClosed,
+                else => &.{},
+            };
+        }
+
+        /// Publishes the first `count` slots of the last reserve().
+        pub fn commit(self: *Self, count: u32) error{ChannelClosed}!void {
+            native.commit(self.anySender(), count, count, self.bells()) catch return error.ChannelClosed;
+        }
+
+        fn grant(self: *Self, least: u32, timeout_ns: u64) native.SendError![]T {
+            const granted = try native.reserve(self.anySender(), least, timeout_ns);
+            const producer = &self.anySender().producer;
+            const slots: [*]T = @ptrCast(@alignCast(producer.data));
+            return slots[producer.position()..][0..granted];
+        }
+    };
+}
+
+/// What a receiver of any typed channel does. It has anyReceiver(), memory() and bells().
+pub fn Receiving(comptime Self: type, comptime T: type) type {
+    return struct {
+        /// What a try or a wait with a limit has found.
+        pub const Result = union(enum) {
+            message: T,
+            /// Nothing within the time.
+            empty,
+            /// Closed, and everything has been received.
+            ended,
+        };
+
+        /// Waits for a message. Null: the channel has ended.
+        pub fn receive(self: *Self) ?T {
+            return switch (self.receiveTimeout(native.forever)) {
+                .message => |message| message,
+                .empty => unreachable,
+                .ended => null,
+            };
+        }
+
+        pub fn tryReceive(self: *Self) Result {
+            return self.receiveTimeout(0);
+        }
+
+        /// Waits for a message, so many nanoseconds at most.
+        pub fn receiveTimeout(self: *Self, timeout_ns: u64) Result {
+            const window = self.readable(1, timeout_ns) orelse return .ended;
+            if (window.len == 0) return .empty;
+            const message = window[0];
+            self.release(1);
+            return .{ .message = message };
+        }
+
+        /// Messages in the ring to be read in place and then released: a run of one ring. Waits for
+        /// the first, so many nanoseconds at most; none when there is nothing. Null: the channel
+        /// has ended. Where receivers share the rings at most `most` are claimed; 0 is no bound.
+        pub fn readable(self: *Self, most: u32, timeout_ns: u64) ?[]const T {
+            const deadline = if (timeout_ns == 0) 0 else os.now() +| timeout_ns;
+            const count = native.poll(self.anyReceiver(), most, timeout_ns, deadline, self.bells()) catch |err| switch (err) {
+                error.WouldBlock => return &.{},
+                error.Ended => return null,
+                // Where others can write, closeState() tells.
+                error.Corrupt, error.TooSmall => return null,
+            };
+            const window = self.anyReceiver().window();
+            const slots: [*]const T = @ptrCast(@alignCast(self.memory().data(window.ring)));
+            return slots[window.position..][0..count];
+        }
+
+        /// Gives the first `count` messages of the last readable() back.
+        pub fn release(self: *Self, count: u32) void {
+            const window = self.anyReceiver().window();
+            std.debug.assert(count <= window.slots);
+            self.bells().ring(self.anyReceiver().release(count, count), window.ring);
+        }
     };
 }
 
@@ -365,7 +412,7 @@ pub fn Ring(comptime T: type) type {
 
 /// What can lie in a ring: data with a defined layout and without pointers, the same bytes for whoever
 /// reads them, C and JavaScript too.
-fn assertPlain(comptime T: type, comptime Whole: type) void {
+pub fn assertPlain(comptime T: type, comptime Whole: type) void {
     const name = @typeName(T) ++ if (T == Whole) "" else " in " ++ @typeName(Whole);
     switch (@typeInfo(T)) {
         .int => |int| if (int.bits == 0 or int.bits != 8 * @sizeOf(T)) {

@@ -96,7 +96,17 @@ pub fn isMainThread() bool {
 }
 
 /// `MPOL_*` of linux/mempolicy.h.
-pub const Policy = enum(u32) { default = 0, preferred = 1, bind = 2 };
+pub const Policy = enum(u32) {
+    default = 0,
+    preferred = 1,
+    bind = 2,
+    /// The node of who touches a page, whatever the thread's own policy says.
+    local = 4,
+
+    fn hasNode(self: Policy) bool {
+        return self == .preferred or self == .bind;
+    }
+};
 
 pub const BindError = error{
     /// There is no such node, or the cpuset does not allow it.
@@ -110,21 +120,30 @@ pub const BindError = error{
     OutOfMemory,
 };
 
-/// Says where the pages of a range are to be, and moves those that are there. `is_strict`: every page
-/// that is there, or else `Misplaced`.
-pub fn bindPages(base: [*]align(os.page_bytes) u8, length: usize, policy: Policy, node: u32, is_strict: bool) BindError!void {
-    const mf_strict = 1;
-    const mf_move = 2;
-    const nodes: NodeSet = if (policy == .default) .{} else .of(node);
+/// `MPOL_MF_*` of linux/mempolicy.h.
+pub const Moving = packed struct(u32) {
+    /// Every page that is there, or else `Misplaced`; of those that it moves at all.
+    is_strict: bool = false,
+    /// Pages that no other process maps. The rest is passed over without a word.
+    own: bool = true,
+    /// All pages. Only for who may (CAP_SYS_NICE).
+    all: bool = false,
+    _: u29 = 0,
+};
+
+/// Says where the pages of a range are to be, and moves those that are there.
+pub fn bindPages(base: [*]align(os.page_bytes) u8, length: usize, policy: Policy, node: u32, moving: Moving) BindError!void {
+    const nodes: NodeSet = if (policy.hasNode()) .of(node) else .{};
     const result = linux.syscall6(
         .mbind,
         @intFromPtr(base),
         length,
         @intFromEnum(policy),
-        @intFromPtr(&nodes),
+        // A set of no numbers is not the same as no set.
+        if (policy.hasNode()) @intFromPtr(&nodes) else 0,
         // The kernel takes one from it: get_nodes() of mm/mempolicy.c.
-        if (policy == .default) 0 else nodes_max + 1,
-        if (policy == .default) 0 else if (is_strict) mf_move | mf_strict else mf_move,
+        if (policy.hasNode()) nodes_max + 1 else 0,
+        if (policy.hasNode()) @as(u32, @bitCast(moving)) else 0,
     );
     return switch (linux.errno(result)) {
         .SUCCESS => {},
@@ -134,6 +153,13 @@ pub fn bindPages(base: [*]align(os.page_bytes) u8, length: usize, policy: Policy
         .NOMEM => error.OutOfMemory,
         else => error.Refused,
     };
+}
+
+/// Of pages in a row which are there, whether this process has looked at them or not: bit 0 of each.
+/// Null: the kernel does not tell.
+pub fn residentPages(base: [*]align(os.page_bytes) u8, length: usize, residence: [*]u8) ?void {
+    const result = linux.syscall3(.mincore, @intFromPtr(base), length, @intFromPtr(residence));
+    return if (linux.errno(result) == .SUCCESS) {} else null;
 }
 
 /// The node of each page; a negative error number where there is none: `-ENOENT` for a page that was

@@ -497,9 +497,12 @@ pub fn waitForEvents(epoll: i32, events: []Event, timeout_ms: i32) []Event {
 
 /// Runs `body` on a thread of its own that takes no signals of the program's.
 pub fn spawnQuietly(comptime body: fn () void) error{OutOfMemory}!void {
-    var all: linux.sigset_t = linux.sigfillset();
+    var theirs: linux.sigset_t = linux.sigfillset();
+    // Those between the numbered ones and SIGRTMIN are the C library's own: setuid() has every thread
+    // answer one, and waits for it.
+    theirs[0] &= ~@as(@TypeOf(theirs[0]), 0b111 << (32 - 1));
     var before: linux.sigset_t = undefined;
-    _ = linux.sigprocmask(linux.SIG.BLOCK, &all, &before);
+    _ = linux.sigprocmask(linux.SIG.BLOCK, &theirs, &before);
     defer _ = linux.sigprocmask(linux.SIG.SETMASK, &before, null);
     // In it lie the thread-local variables of the whole program, too: with those of Zig 256 KiB and more
     // for each that is linked. It is reserved, and touched as it is used.
