@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import process from "node:process";
 import { after, test } from "node:test";
-import { type Channel, mpmc, mpsc, type Receiver, spmc, spsc, u32 } from "../mod.ts";
+import { type Channel, mpmc, mpsc, pool, type Receiver, spmc, spsc, u32 } from "../mod.ts";
 import { until, within } from "./support/bounded.ts";
 import { range } from "./support/channels.ts";
 import { Workshop } from "./support/foreign.ts";
@@ -175,4 +175,79 @@ for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
       });
     }
   }
+}
+
+/** A pool that lets processes in, and what it has in the end: each slab, once. */
+function sharedPool(address: string) {
+  const slabs = pool({ slab: 64, count: 3, shared: true, pollBudget: 0 });
+  const share = slabs.share(`${address}-pool`, { limit: 1 });
+  return {
+    slabs,
+    share,
+    async [Symbol.asyncDispose]() {
+      const all = range(3).map(() => within(slabs.alloc(), "a slab", limitMs));
+      const indexes = (await Promise.all(all)).map(({ handle }) => handle.index);
+      assert.deepEqual(indexes.sort(), [0, 1, 2]);
+      assert.equal(slabs.tryAlloc(), undefined);
+      slabs.close();
+    },
+  };
+}
+
+test(
+  "a process killed at any instruction of taking slabs and giving them back",
+  options,
+  async () => {
+    const before = belongings();
+    await forEveryStep(async (steps) => {
+      const address = freshName();
+      await using kept = sharedPool(address);
+      const outcome = await runVictim("pool-allocate", address, steps);
+      await until(() => kept.share.connections === 0, "the death is noticed", limitMs);
+      return outcome;
+    });
+    await assertNothingLeft(before);
+  },
+);
+
+test("a process killed at any instruction of sending a slab", options, async () => {
+  const before = belongings();
+  await forEveryStep(async (steps) => {
+    const address = freshName();
+    await using kept = sharedPool(address);
+    using channel = mpsc(kept.slabs.layout(), { capacity: 4, shared: true, pollBudget: 0 });
+    channel.share(address, { limit: 1, receivers: false });
+    using receiver = channel.receiver();
+    const received = within(Array.fromAsync(receiver), "the end", limitMs);
+    const outcome = await runVictim("pool-send", address, steps);
+    // Its last words came with it; what it sent is whole, what it did not returns.
+    for (const slab of await received) {
+      assert.deepEqual([slab.closed, ...slab.bytes], [false, 7]);
+      slab.free();
+    }
+    return outcome;
+  });
+  await assertNothingLeft(before);
+});
+
+for (const [kind, open] of Object.entries({ mpsc, spmc })) {
+  test(`${kind}: a process killed at any instruction of receiving slabs`, options, async () => {
+    const before = belongings();
+    await forEveryStep(async (steps) => {
+      const address = freshName();
+      await using kept = sharedPool(address);
+      using channel = open(kept.slabs.layout(), { capacity: 4, shared: true, pollBudget: 0 });
+      const share = channel.share(address, { limit: 1, senders: false });
+      using sender = channel.sender();
+      for (const slab of range(2).map(() => kept.slabs.tryAlloc(1))) {
+        assert.ok(slab !== undefined && sender.trySend(slab));
+      }
+      const outcome = await runVictim("pool-receive", address, steps);
+      // The only receiver is gone, and with it what it had and what it had not received.
+      await until(() => share.connections === 0, "the death is noticed", limitMs);
+      assert.equal(channel.closed, true);
+      return outcome;
+    });
+    await assertNothingLeft(before);
+  });
 }

@@ -15,9 +15,12 @@ import {
   type ConnectPlace,
   mpmc,
   mpsc,
+  Pool,
+  pool,
   Receiver,
   Sender,
   type ShareOptions,
+  type Slab,
   spmc,
   spsc,
   u32,
@@ -130,6 +133,37 @@ async function receiveForEver(receiver: U32Receiver): Promise<never> {
   }
 }
 
+/** Frames whose every byte tells of which number they are. */
+function fill(slab: Slab, sequence: number): Slab {
+  slab.bytes.fill(sequence & 0xff);
+  new DataView(slab.bytes.buffer).setUint32(0, sequence);
+  return slab;
+}
+
+/** The number of a frame; throws unless it is whole. */
+function sequenceOf(slab: Slab): number {
+  const { bytes } = slab;
+  const sequence = new DataView(bytes.buffer).getUint32(0);
+  for (let at = 4; at < bytes.length; at++) {
+    if (bytes[at] !== (sequence & 0xff)) {
+      throw new Error(`byte ${at} of frame ${sequence} is wrong`);
+    }
+  }
+  return sequence;
+}
+
+/** The address of the pool that goes with the channel of an address. */
+function poolOf(address: string): string {
+  return `${address}.pool`;
+}
+
+async function connectFrames(address: string): Promise<{ frames: Pool; sender: Sender<Slab> }> {
+  const frames = await Pool.connect(poolOf(address), { timeout });
+  const sender = await Sender.connect(address, { layout: frames.layout(), timeout });
+  say("connected");
+  return { frames, sender };
+}
+
 const tasks: Record<string, (address: string, ...parameters: string[]) => Promise<unknown>> = {
   send: async (address, id, count) =>
     await sendAll(await connectSender(address), Number(id), Number(count)),
@@ -192,6 +226,77 @@ const tasks: Record<string, (address: string, ...parameters: string[]) => Promis
     const receiver = channel.receiver();
     say("shared");
     await receiveForEver(receiver);
+  },
+
+  "send-frames": async (address, count) => {
+    const { frames, sender } = await connectFrames(address);
+    for (let sequence = 0; sequence < Number(count); sequence++) {
+      const slab = sequence % 2 === 0
+        ? await frames.alloc(4096)
+        : frames.allocSync(4096, { wait: "block" });
+      await sender.send(fill(slab, sequence));
+    }
+    sender.close();
+    frames.close();
+    say("sent", Number(count), 0);
+  },
+
+  "receive-frames": async (address) => {
+    using receiver = await Receiver.connect<Slab>(address, { timeout });
+    say("connected");
+    let count = 0;
+    let sum = 0;
+    for await (const slab of receiver) {
+      sum += sequenceOf(slab);
+      count++;
+      slab.free();
+    }
+    say("received", count, sum);
+  },
+
+  /** Messages that lie in the pool by themselves. */
+  "send-pooled": async (address, count) => {
+    using sender = await Sender.connect<Uint8Array>(address, { timeout });
+    for (let sequence = 0; sequence < Number(count); sequence++) {
+      const message = new Uint8Array(1 + (sequence * 37) % 4096).fill(sequence);
+      await sender.send(message);
+    }
+    say("sent", Number(count), 0);
+  },
+
+  /** Has slabs in every state at every moment. */
+  "victim-frames": async (address) => {
+    const { frames, sender } = await connectFrames(address);
+    const held: Slab[] = [];
+    for (let sequence = 0;; sequence++) {
+      const slab = fill(await frames.alloc(256), sequence);
+      if (sequence % 3 === 0) held.push(slab);
+      else await sender.send(slab);
+      if (held.length > 2) held.shift()?.free();
+      if (sequence % 16 === 0) say(sequence);
+    }
+  },
+
+  "victim-receive-frames": async (address) => {
+    const receiver = await Receiver.connect<Slab>(address, { timeout });
+    say("connected");
+    const held: Slab[] = [];
+    for (let count = 0;; count++) {
+      held.push(await receiver.receive());
+      if (held.length > 2) held.shift()?.free();
+      if (count % 16 === 0) say(count);
+    }
+  },
+
+  /** Keeps a pool, and has all of it in hand. */
+  "victim-keep-frames": async (address) => {
+    const frames = pool({ slab: 4096, count: 2, shared: true });
+    frames.share(poolOf(address));
+    const channel = mpsc(frames.layout(), { shared: true });
+    channel.share(address);
+    frames.allocSync();
+    say("shared");
+    await new Promise(() => setInterval(() => {}, 1000));
   },
 
   /** Connects, closes, and does it again. */

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define IS(name) (strcmp(operation, name) == 0)
 /* Far beyond what a connect takes on a slow machine. */
 #define TIMEOUT_US 20000000
 
@@ -24,18 +25,101 @@ static int32_t check(const char *what, int32_t answer) {
     _exit(3);
 }
 
-static uint32_t connect_as(const char *address, uint32_t role) {
+static uint32_t connect_with(const char *address, uint32_t role, millrace_endpoint_info *info) {
     millrace_connect_options options = {.role = role};
-    millrace_endpoint_info info;
     uint32_t bytes = (uint32_t)strlen(address);
-    return (uint32_t)check("connect", millrace_connect(&options, (const uint8_t *)address, bytes, TIMEOUT_US, &info));
+    return (uint32_t)check("connect", millrace_connect(&options, (const uint8_t *)address, bytes, TIMEOUT_US, info));
+}
+
+static uint32_t connect_as(const char *address, uint32_t role) {
+    millrace_endpoint_info info;
+    return connect_with(address, role, &info);
+}
+
+/* What travels for a slab. */
+struct slab_handle {
+    uint32_t index, generation, length, zero;
+};
+
+static const uint32_t *mailbox_of(const millrace_endpoint_info *info) {
+    return (const uint32_t *)(uintptr_t)info->mailbox_address;
+}
+
+static void *ring_of(uint32_t endpoint, uint32_t ring, uint32_t position) {
+    uint64_t place[2];
+    check("ring", millrace_endpoint_ring(endpoint, ring, place));
+    return (struct slab_handle *)(uintptr_t)place[0] + position;
+}
+
+static uint8_t *slab_of(uint32_t pool, uint32_t index) {
+    millrace_slab_place place;
+    check("slab", millrace_pool_slab(pool, index, &place));
+    return (uint8_t *)(uintptr_t)place.address;
+}
+
+/* Takes three slabs and gives two of them back. */
+static void allocate(uint32_t pool, const uint32_t *mailbox) {
+    int32_t slabs[3];
+    uint32_t generations[3];
+    for (int at = 0; at < 3; at++) {
+        slabs[at] = millrace_pool_alloc(pool);
+        generations[at] = mailbox[1];
+    }
+    for (int at = 0; at < 2; at++) {
+        if (slabs[at] >= 0) millrace_pool_free(pool, (uint32_t)slabs[at], generations[at]);
+    }
+}
+
+static void send_slab(uint32_t pool, const uint32_t *pool_mailbox, uint32_t sender, const uint32_t *mailbox) {
+    int32_t index = check("alloc", millrace_pool_alloc(pool));
+    uint32_t generation = pool_mailbox[1];
+    slab_of(pool, (uint32_t)index)[0] = 7;
+    check("reserve", millrace_sender_reserve(sender, 1));
+    uint32_t position = mailbox[1];
+    check("stage", millrace_pool_stage(pool, (uint32_t)index, generation, sender, position));
+    struct slab_handle handle = {(uint32_t)index, generation + 1, 1, 0};
+    memcpy(ring_of(sender, mailbox[0], position), &handle, sizeof handle);
+    check("commit", millrace_ring(sender, millrace_sender_commit(sender, 1, 1)));
+}
+
+static void receive_slab(uint32_t pool, uint32_t receiver, const uint32_t *mailbox) {
+    if (check("poll", millrace_receiver_poll(receiver, 1)) == 0) return;
+    struct slab_handle handle;
+    memcpy(&handle, ring_of(receiver, mailbox[0], mailbox[1]), sizeof handle);
+    check("claim", millrace_pool_claim(pool, handle.index, handle.generation));
+    check("release", millrace_ring(receiver, millrace_receiver_release(receiver, 1, 1)));
+    check("free", millrace_pool_free(pool, handle.index, handle.generation + 1));
+}
+
+/* The pool is shared at the address of the channel, with "-pool" behind it. */
+static void operate_on_pool(const char *operation, const char *address) {
+    millrace_endpoint_info pool_info, info;
+    if (IS("pool-receive")) {
+        uint32_t receiver = connect_with(address, MILLRACE_RECEIVER, &info);
+        uint32_t pool = (uint32_t)check("pool", millrace_pool_open_attached(receiver, &pool_info));
+        raise(SIGSTOP);
+        for (int time = 0; time < 2; time++) receive_slab(pool, receiver, mailbox_of(&info));
+        return;
+    }
+    char pool_address[108];
+    snprintf(pool_address, sizeof pool_address, "%s-pool", address);
+    uint32_t pool = connect_with(pool_address, MILLRACE_POOL, &pool_info);
+    if (IS("pool-allocate")) {
+        raise(SIGSTOP);
+        allocate(pool, mailbox_of(&pool_info));
+    } else {
+        uint32_t sender = connect_with(address, MILLRACE_SENDER, &info);
+        raise(SIGSTOP);
+        send_slab(pool, mailbox_of(&pool_info), sender, mailbox_of(&info));
+    }
 }
 
 /* The operation is what happens between two stops. */
 static void operate(const char *operation, const char *address) {
-#define IS(name) (strcmp(operation, name) == 0)
     uint32_t value = 1, bytes;
-    if (IS("send") || IS("close-sender")) {
+    if (strncmp(operation, "pool-", 5) == 0) {
+        operate_on_pool(operation, address);
+    } else if (IS("send") || IS("close-sender")) {
         uint32_t sender = connect_as(address, MILLRACE_SENDER);
         check("send", millrace_send(sender, &value, sizeof value, 0));
         value = 2;
