@@ -43,6 +43,9 @@ const examples: Record<string, Example> = {
       /^memory +wanted on .*\ncontrol[^]*\n200000 samples of each of \d+ nodes received, none lost$/m,
   },
   processes: { says: /^100000 samples from (deno|bun), in order, the sum is right$/m },
+  processes_frames: {
+    says: /^120 frames of 230400 bytes from (deno|bun) in 4 slabs, .* 4 slabs are free again$/m,
+  },
   pipeline: { says: /^samples: 100000 received of 100000 sent$/m },
 };
 

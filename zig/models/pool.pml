@@ -21,7 +21,7 @@
 #define SLEEPS (1 + me % 2)
 #endif
 
-/* A bit for each free slab; the stack itself is one compare-and-swap. */
+/* A bit for each free slab; how they are found is another model, slabs.pml. */
 #define FREE 0
 #define FUTEX_ARM 1
 #define BELL_ARM 2

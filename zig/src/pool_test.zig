@@ -237,7 +237,7 @@ test "a slab given back behind an older claim returns with its receiver, once" {
     _ = try endpoint.closeEndpoint(sender.handle.raw);
     _ = try endpoint.disposeChannel(handle);
     try testing.expectEqual(4, statistics(pool).free);
-    // Each is in the stack once.
+    // Each is free once.
     for (0..4) |_| try testing.expect(slabs.alloc(pool.handle.raw) != null);
     try testing.expect(slabs.alloc(pool.handle.raw) == null);
     _ = try endpoint.closeEndpoint(pool.handle.raw);
@@ -266,6 +266,51 @@ test "who waits for a slab is told when its channel closes" {
         thread.join();
         try testing.expect(told);
         slabs.control.sleepers.futex.store(0, .seq_cst);
+    }
+    _ = try endpoint.closeEndpoint(pool.handle.raw);
+}
+
+test "garbage in the memory of a pool is a refusal, or a slab too few, and never a crash" {
+    const pool = try endpoint.createPool(64, 130, true);
+    const slabs = &pool.channel.slabs.?;
+    const geometry = pool.channel.segment.geometry.slabs;
+    const first: [*]std.atomic.Value(u32) = @ptrCast(@alignCast(pool.channel.segment.base + geometry.control_offset));
+    const words = (geometry.offset - geometry.control_offset) / @sizeOf(u32);
+    var random_state: std.Random.DefaultPrng = .init(1);
+    const random = random_state.random();
+    var held: std.ArrayList(Slab) = .empty;
+    defer held.deinit(testing.allocator);
+    for (0..100_000) |_| {
+        const word = &first[random.uintLessThan(usize, words)];
+        switch (random.uintLessThan(u8, 4)) {
+            0 => word.store(random.int(u32), .seq_cst),
+            1 => word.store(word.raw ^ @as(u32, 1) << random.int(u5), .seq_cst),
+            2 => word.store(0, .seq_cst),
+            else => word.store(std.math.maxInt(u32), .seq_cst),
+        }
+        switch (random.uintLessThan(u8, 8)) {
+            0, 1 => if (slabs.alloc(7)) |slab| {
+                try testing.expect(slab.index < 130);
+                try held.append(testing.allocator, slab);
+            },
+            2 => if (held.pop()) |slab| {
+                _ = slabs.free(slab, 7) catch {};
+            },
+            3 => if (held.pop()) |slab| {
+                slabs.stage(slab, 7, .{ .channel = 1, .ring = 0, .sequence = 0 }) catch {};
+                slabs.claim(.{ .index = slab.index, .generation = slab.generation +% 1 }, 8) catch {};
+            },
+            4 => _ = slabs.arm(),
+            5 => _ = slabs.wait(.yield, 1000),
+            6 => {
+                _ = slabs.returnOwned(random.int(u32));
+                _ = slabs.returnInFlight(1, pool_module.Committed{ .segment = pool.channel.segment });
+            },
+            else => {
+                _ = slabs.statistics();
+                if (random.uintLessThan(u8, 16) == 0) slabs.mend();
+            },
+        }
     }
     _ = try endpoint.closeEndpoint(pool.handle.raw);
 }
