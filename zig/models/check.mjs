@@ -117,6 +117,8 @@ const sound = [
     what: "2 sleepers on the bell, one gives up",
     defines: { GIVE_UPS: 1, SLEEPS: "BELL" },
   },
+  { model: "slabs", what: "2 threads that take and free, and one that sleeps", defines: {} },
+  { model: "slabs", what: "one is killed in the middle of a free", defines: { DEATH: 1 } },
   {
     model: "claims",
     what: "2 receivers, one of which dies with a claim and is replaced",
@@ -150,6 +152,8 @@ const lateRegistration = { model: "recycle", defines: { CLOSES: 1, ...futex }, b
 
 const pool = { model: "pool", defines: { GIVE_UPS: 1, SLEEPS: "FUTEX" } };
 
+const slabs = { model: "slabs", defines: {} };
+const killedFree = { model: "slabs", defines: { DEATH: 1 } };
 const ringer = { model: "ringer", defines: {} };
 const claims = { model: "claims", defines: {} };
 const leftClaim = { model: "claims", defines: { LEAVES_CLAIM: 1 } };
@@ -208,6 +212,10 @@ const mutilated = [
   { ...pool, without: "SNAPSHOT", what: "the count of wake-ups from before arming" },
   { ...pool, without: "COUNT", what: "comparing a count, not the shared arm" },
   { ...pool, without: "SHARED_ARM", what: "leaving a shared arm in place" },
+  { ...slabs, without: "FREE_FIRST", what: "the word of a free slab before its bits" },
+  { ...slabs, without: "SECOND_LOOK", what: "a look at the word after its bit was taken away" },
+  { ...slabs, without: "LOOK_BELOW", what: "a look below after a summary bit was taken away" },
+  { ...killedFree, without: "MENDING", what: "the keeper setting bits again after a death" },
   { ...ringer, without: "PUBLISH_FENCE", what: "the fence of who publishes to a shared segment" },
   { ...ringer, without: "ARM_FENCE", what: "the arm fence of an event loop that is watched" },
   { ...ringer, without: "RECHECK", what: "its look after arming" },
