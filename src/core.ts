@@ -6,6 +6,7 @@
  */
 
 import { native } from "./native.ts";
+import { nowMs } from "./timers.ts";
 
 /** A yield that took longer than this let somebody else run, */
 const sharedLeastMs = 0.002;
@@ -22,9 +23,9 @@ export function noteWake(): void {
 
 /** Gives the core away, if somebody else wants it. */
 export function yieldCore(): void {
-  const startMs = performance.now();
+  const startMs = nowMs();
   native().symbols.millrace_thread_yield();
-  const tookMs = performance.now() - startMs;
+  const tookMs = nowMs() - startMs;
   isShared = tookMs > sharedLeastMs && tookMs < sharedMostMs;
 }
 

@@ -10,6 +10,7 @@ import { ConnectError } from "./errors.ts";
 import { describe } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
+import { nowMs, setImmediate, setTimeout } from "./timers.ts";
 
 /** Where something is shared: an address, or the other end of a connected pair of sockets. */
 export type ConnectPlace = string | { readonly fd: number };
@@ -93,13 +94,13 @@ async function answered(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { symbols } = native();
-  const start = performance.now();
+  const start = nowMs();
   let pauseMs = pollLeastMs;
   while (true) {
     const answer = symbols.millrace_connect_poll(handle);
     if (answer < 0) throw errorOf(answer, action);
     if (answer > 0) return;
-    const waitedMs = performance.now() - start;
+    const waitedMs = nowMs() - start;
     if (waitedMs >= timeoutMs) {
       throw new ConnectError(
         "TIMEOUT",

@@ -25,6 +25,7 @@ import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
 import { signalOf } from "./signal.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
+import { setImmediate } from "./timers.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import type { Window } from "./codec.ts";

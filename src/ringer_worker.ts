@@ -10,6 +10,7 @@ import { StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { native } from "./native.ts";
 import type { RingerPost } from "./ringer.ts";
+import { setImmediate } from "./timers.ts";
 
 /** Between two waits the event loop turns, or this Worker could not be terminated. */
 const sliceUs = 1_000_000;

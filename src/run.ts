@@ -11,6 +11,7 @@ import { describe } from "./layout.ts";
 import { checkCount } from "./producer.ts";
 import type { ClosingReason } from "./reason.ts";
 import { signalOf } from "./signal.ts";
+import { nowMs, setImmediate } from "./timers.ts";
 
 /** Called with a value or a batch. If it gives a promise, the next call waits for that. */
 export type RunHandler<Message> = (message: Message) => void | PromiseLike<void>;
@@ -220,7 +221,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     const { consumer, endpoint } = this.#source;
     const batch = this.#batch;
     const claim = this.#claim;
-    const until = performance.now() + this.#budgetMs;
+    const until = nowMs() + this.#budgetMs;
     this.#turns++;
     let there: number;
     let countdown = messagesBetweenClockReads;
@@ -253,7 +254,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
         countdown = messagesBetweenClockReads;
         if (this.#signal?.aborted) break;
         if (this.#isStopping && this.#hasReachedMark()) break;
-        if (performance.now() >= until) break;
+        if (nowMs() >= until) break;
       }
     } finally {
       if (endpoint.handle !== 0) consumer.settle();

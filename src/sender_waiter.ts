@@ -8,6 +8,7 @@ import { Bells } from "./bells.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { armBell } from "./ringer.ts";
 import type { SlabPort } from "./slab.ts";
+import { queueMicrotask } from "./timers.ts";
 import { type PollBudget, Waiter } from "./waiter.ts";
 
 /** What a sender tells its waiter. */

@@ -7,6 +7,7 @@
 
 import { TimeoutError } from "./errors.ts";
 import { describe } from "./layout.ts";
+import { nowMs } from "./timers.ts";
 
 /**
  * How a blocking call waits.
@@ -70,9 +71,9 @@ export function waitBlocking(
   }
   if (attempt()) return;
   const strategy = strategies.indexOf(wait);
-  const deadline = timeout === undefined ? Infinity : performance.now() + timeout;
+  const deadline = timeout === undefined ? Infinity : nowMs() + timeout;
   while (true) {
-    const leftUs = (deadline - performance.now()) * 1000;
+    const leftUs = (deadline - nowMs()) * 1000;
     if (leftUs <= 0) break;
     waitNative(strategy, Math.ceil(Math.min(leftUs, sliceUs)));
     if (attempt()) return;

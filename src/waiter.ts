@@ -6,6 +6,15 @@
 
 import { yieldCore, yieldCoreIfShared } from "./core.ts";
 import { describe } from "./layout.ts";
+import {
+  clearImmediate,
+  clearInterval,
+  nowMs,
+  queueMicrotask,
+  setImmediate,
+  setInterval,
+  type Timer,
+} from "./timers.ts";
 
 /** What a waiter asks of whoever waits. */
 export interface WaitTarget {
@@ -63,9 +72,9 @@ export class Waiter {
   #startedAt = 0;
   #turns = 0;
   #pollUntil = 0;
-  #immediate: NodeJS.Immediate | undefined;
+  #immediate: Timer | undefined;
   /** Outlives a sleep until its next tick: whoever sleeps again soon finds it there. */
-  #watch: NodeJS.Timeout | undefined;
+  #watch: Timer | undefined;
   #isAsleep = false;
   /** It was armed and did not fall asleep: a waker may have been, and nobody has looked since. */
   #owesLook = false;
@@ -89,7 +98,7 @@ export class Waiter {
   start(): void {
     if (this.#isWaiting) return;
     this.#isWaiting = true;
-    this.#startedAt = performance.now();
+    this.#startedAt = nowMs();
     this.#turns = 0;
     if (yieldCoreIfShared()) {
       if (this.#target.attempt()) return this.#finish();
@@ -158,7 +167,7 @@ export class Waiter {
     // The attempt may have begun, and served, another wait.
     if (this.#immediate !== undefined) clearImmediate(this.#immediate);
     this.#immediate = undefined;
-    const waitedMs = Math.min(performance.now() - this.#startedAt, 4 * adaptiveMaxMs);
+    const waitedMs = Math.min(nowMs() - this.#startedAt, 4 * adaptiveMaxMs);
     this.#expectedWaitMs += newestWeight * (waitedMs - this.#expectedWaitMs);
   }
 
@@ -176,7 +185,7 @@ export class Waiter {
       return;
     }
     if (this.#isOver()) return;
-    if (performance.now() < this.#pollUntil) {
+    if (nowMs() < this.#pollUntil) {
       if (++this.#turns > turnsBeforeYield) yieldCore();
       this.#pollNextTurn();
     } else {

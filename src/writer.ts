@@ -9,6 +9,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
 import type { SenderWaiter } from "./sender_waiter.ts";
 import { signalOf } from "./signal.ts";
+import { queueMicrotask } from "./timers.ts";
 import {
   checkStrategy,
   waitBlocking,

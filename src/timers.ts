@@ -1,0 +1,119 @@
+/**
+ * The runtime's timers and clock, as they were when this module was loaded. A program's tests may put
+ * others in their place, which stand still until told to go on: no wait of this library may depend on
+ * those.
+ *
+ * @module
+ */
+
+/** A timer that was started: whether it keeps the process alive can be changed. */
+export interface Timer {
+  ref(): unknown;
+  unref(): unknown;
+}
+
+type Start = (callback: () => void, milliseconds?: number) => Timer | number;
+type Stop = (timer: unknown) => void;
+type Turn = (callback: () => void) => Timer;
+
+/** What the global scope of a runtime is asked for. */
+interface Host {
+  readonly setTimeout: Start;
+  readonly clearTimeout: Stop;
+  readonly setInterval: Start;
+  readonly clearInterval: Stop;
+  readonly queueMicrotask: (callback: () => void) => void;
+  readonly performance: { now(): number };
+  /** Before Deno 2.8, where a timer is a number. */
+  readonly Deno?: { refTimer(timer: number): void; unrefTimer(timer: number): void };
+}
+
+const host = globalThis as unknown as Host;
+const startTimeout = host.setTimeout;
+const stopTimeout = host.clearTimeout;
+const startInterval = host.setInterval;
+const stopInterval = host.clearInterval;
+const clock = host.performance;
+const readClock = clock.now;
+const turn = keep<Turn>("setImmediate");
+const stopTurn = keep<Stop>("clearImmediate");
+
+/** Runs `callback` when the present task is done. */
+export const queueMicrotask: (callback: () => void) => void = host.queueMicrotask.bind(globalThis);
+
+/**
+ * What the global scope has under this name now. Deno loads `setImmediate` when it is first read, in
+ * some milliseconds: what loads it is kept, and called when it is first needed.
+ */
+function keep<Kept>(name: "setImmediate" | "clearImmediate"): () => Kept {
+  const property = Object.getOwnPropertyDescriptor(globalThis, name);
+  if (property?.get === undefined) {
+    const kept = property?.value as Kept;
+    return () => kept;
+  }
+  let kept: Kept | undefined;
+  return () => kept ??= property.get?.call(globalThis) as Kept;
+}
+
+/** A timer that is a number, with the face of one that is an object. */
+class NumberedTimer implements Timer {
+  readonly number: number;
+
+  constructor(number: number) {
+    this.number = number;
+  }
+
+  ref(): void {
+    host.Deno?.refTimer(this.number);
+  }
+
+  unref(): void {
+    host.Deno?.unrefTimer(this.number);
+  }
+}
+
+function timerOf(started: Timer | number): Timer {
+  return typeof started === "number" ? new NumberedTimer(started) : started;
+}
+
+function startedOf(timer: Timer | undefined): unknown {
+  return timer instanceof NumberedTimer ? timer.number : timer;
+}
+
+/** The time, in milliseconds since some moment: it never goes back. */
+export function nowMs(): number {
+  return readClock.call(clock);
+}
+
+/** Calls `callback` once, after so many milliseconds. */
+export function setTimeout(callback: () => void, milliseconds: number): Timer {
+  return timerOf(startTimeout.call(globalThis, callback, milliseconds));
+}
+
+/** Stops a timer of {@linkcode setTimeout}, if it is one. */
+export function clearTimeout(timer: Timer | undefined): void {
+  stopTimeout.call(globalThis, startedOf(timer));
+}
+
+/** Calls `callback` every so many milliseconds. */
+export function setInterval(callback: () => void, milliseconds: number): Timer {
+  return timerOf(startInterval.call(globalThis, callback, milliseconds));
+}
+
+/** Stops a timer of {@linkcode setInterval}, if it is one. */
+export function clearInterval(timer: Timer | undefined): void {
+  stopInterval.call(globalThis, startedOf(timer));
+}
+
+/**
+ * Calls `callback` in the next turn of the event loop. In Deno one that is unref'd is not called unless
+ * something else turns the loop.
+ */
+export function setImmediate(callback: () => void): Timer {
+  return turn()(callback);
+}
+
+/** Stops a timer of {@linkcode setImmediate}, if it is one. */
+export function clearImmediate(timer: Timer | undefined): void {
+  stopTurn()(timer);
+}
