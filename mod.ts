@@ -97,5 +97,6 @@ export type { LatencyStatistics, RingStatistics, Statistics } from "./src/statis
 export { struct, type StructFields, type StructValue, StructWindow } from "./src/struct.ts";
 export type { ReceiverTicket, SenderTicket, Terms, Ticket } from "./src/ticket.ts";
 export type { PollBudget } from "./src/waiter.ts";
+export type { WaitLimits } from "./src/pending.ts";
 export type { WaitOptions, WaitStrategy } from "./src/wait_strategy.ts";
 export { Writer, type WriterOptions } from "./src/writer.ts";

@@ -15,6 +15,7 @@ import { check, errorOf, native } from "./native.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { type Placement, readPlacement } from "./placement.ts";
 import { encodeReason } from "./reason.ts";
+import { limitsOf, PendingPromise, PendingQueue, type WaitLimits } from "./pending.ts";
 import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
 import { armBell, ringForNative } from "./ringer.ts";
@@ -139,7 +140,9 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /** What was said about nodes. */
   readonly #place: { readonly numa?: NumaMode; readonly node?: "local" | number };
   readonly #drainWaiter: Waiter;
-  #drainPending: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  readonly #drainPending = new PendingQueue<PendingPromise<void>>(() => {
+    if (this.#drainPending.length === 0) this.#drainWaiter.cancel();
+  });
   /** What `closed` says after disposal. */
   #isDisposed = false;
   /** The bell ringer this channel is registered with; 0 for none. */
@@ -576,15 +579,26 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   /**
    * Resolves when the channel is closed and everything that was sent has been received, or the
    * receiver is gone.
+   *
+   * @param options A signal and a timeout for the wait.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If the timeout is negative.
+   * @throws {TimeoutError} If the time is up.
+   * @throws {CorruptSegmentError} If a peer has damaged the memory of the channel.
    */
-  drained(): Promise<void> {
-    if (this.#isDisposed) return Promise.resolve();
-    const { closed, drained } = readCounters(this.#endpoint);
-    if (drained && closed !== "corrupt") return Promise.resolve();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#drainPending.push({ resolve, reject });
-    this.#drainWaiter.start();
-    return promise;
+  drained(options?: WaitLimits): Promise<void> {
+    try {
+      const limits = limitsOf("wait until the channel is drained", options);
+      if (this.#isDisposed) return Promise.resolve();
+      const { closed, drained } = readCounters(this.#endpoint);
+      if (drained && closed !== "corrupt") return Promise.resolve();
+      const wait = new PendingPromise<void>();
+      this.#drainPending.push(wait, limits);
+      this.#drainWaiter.start();
+      return wait.promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   #checkDrained(): boolean {
@@ -592,12 +606,12 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       const { closed, drained } = readCounters(this.#endpoint);
       if (closed === "corrupt") {
         const error = errorOf(Status.corrupt, "wait until the channel is drained");
-        for (const { reject } of this.#drainPending.splice(0)) reject(error);
+        for (const wait of this.#drainPending.takeAll()) wait.reject(error);
         return true;
       }
       if (!drained) return false;
     }
-    for (const { resolve } of this.#drainPending.splice(0)) resolve();
+    for (const wait of this.#drainPending.takeAll()) wait.resolve();
     return true;
   }
 
@@ -663,7 +677,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     this.#drainWaiter.cancel();
-    for (const { resolve } of this.#drainPending.splice(0)) resolve();
+    for (const wait of this.#drainPending.takeAll()) wait.resolve();
     const { handle, symbols, bells } = this.#endpoint;
     this.#endpoint.handle = 0;
     bells.ring(check(symbols.millrace_channel_dispose(handle), "dispose of the channel"), 0);

@@ -13,8 +13,8 @@ import { describe, type Layout } from "./layout.ts";
 import { check, errorOf } from "./native.ts";
 import { encodePlace } from "./numa.ts";
 import { armBell } from "./ringer.ts";
+import { limitsOf, PendingPromise, PendingQueue, type WaitLimits } from "./pending.ts";
 import { openShare, type PoolShareOptions, type Share, type SharePlace } from "./share.ts";
-import { signalOf } from "./signal.ts";
 import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./slab.ts";
 import { newSlabLayout } from "./slab_layout.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
@@ -98,10 +98,13 @@ export interface PoolLink {
 /** A pool is told from a channel by its geometry; its bells are those of one sender. */
 const bellSenders = 1;
 
-interface PendingAlloc {
+class PendingAlloc extends PendingPromise<Slab> {
   readonly bytes: number;
-  readonly resolve: (slab: Slab) => void;
-  readonly reject: (reason: unknown) => void;
+
+  constructor(bytes: number) {
+    super();
+    this.bytes = bytes;
+  }
 }
 
 const made = Symbol("made");
@@ -130,7 +133,9 @@ export class Pool implements Disposable {
   readonly #wait: WaitStrategy;
   readonly #pollBudget: PollBudget;
   readonly #waiter: Waiter;
-  readonly #pending: PendingAlloc[] = [];
+  readonly #pending = new PendingQueue<PendingAlloc>(() => {
+    if (this.#pending.length === 0) this.#waiter.cancel();
+  });
   #layout: Layout<Slab> | undefined;
   /** Whether another process made it. */
   readonly #isConnected: boolean;
@@ -414,59 +419,40 @@ export class Pool implements Disposable {
    * Takes a free slab, waiting for one if need be.
    *
    * @param bytes How long the message is; the whole slab unless given.
-   * @throws {RangeError} If a slab has not so many bytes.
+   * @param options A signal and a timeout for the wait. A signal that is already aborted rejects even if
+   *   a slab is free.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If a slab has not so many bytes, or an option is outside its range.
+   * @throws {TimeoutError} If the time is up; no slab was taken.
    * @throws {ChannelClosedError} If this pool is or becomes closed (`"ENDPOINT_CLOSED"`), or the process
    *   that made it is or goes away (`"PEER_DIED"`).
    */
-  alloc(
-    bytes: number = this.slabBytes,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Slab> {
-    let signal: AbortSignal | undefined;
+  alloc(bytes: number = this.slabBytes, options?: WaitLimits): Promise<Slab> {
     try {
-      signal = signalOf("take a slab", options);
+      const limits = limitsOf("take a slab", options);
       const slab = this.tryAlloc(bytes);
       if (slab !== undefined) return Promise.resolve(slab);
+      const wait = new PendingAlloc(bytes);
+      this.#pending.push(wait, limits);
+      this.#waiter.start();
+      return wait.promise;
     } catch (error) {
       return Promise.reject(error);
     }
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    const { promise, resolve, reject } = Promise.withResolvers<Slab>();
-    const entry: PendingAlloc = { bytes, resolve, reject };
-    if (signal !== undefined) {
-      const onAbort = () => {
-        const index = this.#pending.indexOf(entry);
-        if (index < 0) return;
-        this.#pending.splice(index, 1);
-        if (this.#pending.length === 0) this.#waiter.cancel();
-        reject(signal.reason);
-      };
-      try {
-        // Before the entry waits: a slab must not go to a call that has failed.
-        signal.addEventListener("abort", onAbort, { once: true });
-      } catch (error) {
-        return Promise.reject(error);
-      }
-      const unlisten = () => signal.removeEventListener("abort", onAbort);
-      promise.then(unlisten, unlisten);
-    }
-    this.#pending.push(entry);
-    this.#waiter.start();
-    return promise;
   }
 
   /** Serves those who wait, as far as there are slabs. True: nobody waits any more. */
   #servePending(): boolean {
-    while (this.#pending.length !== 0) {
-      const entry = this.#pending[0] as PendingAlloc;
+    for (let wait = this.#pending.first; wait !== undefined; wait = this.#pending.first) {
       try {
-        const slab = this.#take(entry.bytes);
+        const slab = this.#take(wait.bytes);
         if (slab === undefined) return false;
-        entry.resolve(slab);
+        this.#pending.remove(wait);
+        wait.resolve(slab);
       } catch (error) {
-        entry.reject(error);
+        this.#pending.remove(wait);
+        wait.reject(error);
       }
-      this.#pending.shift();
     }
     this.#waiter.cancel();
     return true;
@@ -543,8 +529,8 @@ export class Pool implements Disposable {
     if (this.closed) return;
     this.#waiter.cancel();
     this.#port.close();
-    for (const { reject } of this.#pending.splice(0)) {
-      reject(
+    for (const wait of this.#pending.takeAll()) {
+      wait.reject(
         new ChannelClosedError(
           "ENDPOINT_CLOSED",
           "Cannot allocate a slab: this pool has been closed",

@@ -21,18 +21,27 @@ import {
   type RecordProducer,
 } from "./producer.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
+import {
+  type CheckedLimits,
+  limitsOf,
+  PendingPromise,
+  PendingQueue,
+  type WaitLimits,
+} from "./pending.ts";
 import type { PoolLink } from "./pool.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
 import type { SlabPort } from "./slab.ts";
-import { signalOf } from "./signal.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
 import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import { Writer, type WriterOptions } from "./writer.ts";
 
 /** Options of {@linkcode Sender.send}. */
-export interface SendOptions {
-  /** Aborts the wait for room: the promise rejects with the signal's reason, nothing is sent. */
+export interface SendOptions extends WaitLimits {
+  /**
+   * Aborts the wait for room: the promise rejects with the signal's reason, nothing is sent. A signal
+   * that is already aborted rejects even if there is room.
+   */
   readonly signal?: AbortSignal;
 }
 
@@ -45,16 +54,22 @@ export interface SendAllOptions {
   readonly onSent?: (sent: number) => void;
 }
 
-interface PendingSend<Value> {
+class PendingSend<Value> extends PendingPromise<void> {
   /** False: it waits for room only, and sends nothing. */
   readonly hasValue: boolean;
   readonly value: Value | undefined;
   /** How many slots it waits for, when it sends nothing, */
   readonly slots: number;
   /** or for a slab of which pool. */
-  readonly slabs?: SlabPort;
-  readonly resolve: () => void;
-  readonly reject: (reason: unknown) => void;
+  readonly slabs: SlabPort | undefined;
+
+  constructor(hasValue: boolean, value: Value | undefined, slots: number, slabs?: SlabPort) {
+    super();
+    this.hasValue = hasValue;
+    this.value = value;
+    this.slots = slots;
+    this.slabs = slabs;
+  }
 }
 
 /** Opens a sender over an endpoint; the library's own way in. */
@@ -92,7 +107,11 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
   readonly #wait: WaitStrategy;
   readonly #waiter: SenderWaiter;
-  readonly #pending: PendingSend<Value>[] = [];
+  readonly #pending = new PendingQueue<PendingSend<Value>>((wasFirst) => {
+    if (this.#pending.length === 0) this.#waiter.cancel();
+    // The one behind may need less room than the first did.
+    else if (wasFirst) this.#waiter.resume();
+  });
   /** What the last reserve() gave, and where the producer stood then. */
   #reserved: { readonly length: number; readonly at: Checkpoint } | undefined;
 
@@ -260,13 +279,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   send(value: Value, options?: SendOptions): Promise<void> {
     try {
-      const signal = options === undefined ? undefined : signalOf("send", options);
+      const limits = limitsOf("send", options);
       if (this.#pending.length === 0) {
         if (this.trySend(value)) return resolved;
         if (this.closed) return Promise.reject(this.#closedError(value));
       }
       // A value that can never be sent must not wait in the queue.
-      return this.#enqueue({ hasValue: true, value, slots: 1 }, signal);
+      return this.#enqueue(new PendingSend<Value>(true, value, 1), limits);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -281,67 +300,49 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   ready(options?: SendOptions & { readonly bytes?: number }): Promise<void> {
     try {
-      const signal = signalOf("wait for room", options);
+      const limits = limitsOf("wait for room", options);
       if (this.#endpoint.handle === 0) throw this.#closedError();
       const producer = this.#producer;
       producer.await(1, false);
       const slots = producer instanceof FixedProducer
         ? 1
         : producer.slotsToAwait(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
-      return this.#readyFor(slots, signal);
+      return this.#readyFor(slots, limits);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /** Resolves when there is room for a message of so many slots. */
-  #readyFor(slots: number, signal: AbortSignal | undefined): Promise<void> {
+  #readyFor(slots: number, limits: CheckedLimits | undefined): Promise<void> {
     if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
     // What was refused last may have had room, and no slab.
     const slabs = this.#producer.slabsNeeded;
     if (this.#pending.length === 0 && this.#isReady(slots, slabs)) return resolved;
-    return this.#enqueue({ hasValue: false, value: undefined, slots, slabs }, signal);
+    return this.#enqueue(new PendingSend<Value>(false, undefined, slots, slabs), limits);
   }
 
-  #enqueue(
-    { hasValue, value, slots, slabs }: Omit<PendingSend<Value>, "resolve" | "reject">,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const entry: PendingSend<Value> = { hasValue, value, slots, slabs, resolve, reject };
-    if (signal !== undefined) {
-      const onAbort = () => {
-        const index = this.#pending.indexOf(entry);
-        if (index < 0) return;
-        this.#pending.splice(index, 1);
-        if (this.#pending.length === 0) this.#waiter.cancel();
-        // The one behind may need less room than the first did.
-        else if (index === 0) this.#waiter.resume();
-        reject(signal.reason);
-      };
-      // Before the entry waits: if it throws, nothing must be sent.
-      signal.addEventListener("abort", onAbort, { once: true });
-      const unlisten = () => signal.removeEventListener("abort", onAbort);
-      promise.then(unlisten, unlisten);
+  #enqueue(wait: PendingSend<Value>, limits: CheckedLimits | undefined): Promise<void> {
+    try {
+      this.#pending.push(wait, limits);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    this.#pending.push(entry);
     this.#producer.closeChunk();
     this.#waiter.start();
-    return promise;
+    return wait.promise;
   }
 
   /** Sends what waits for room, as far as there is room. True: nothing waits any more. */
   #sendPending(): boolean {
-    while (this.#pending.length !== 0) {
-      const entry = this.#pending[0] as PendingSend<Value>;
+    for (let wait = this.#pending.first; wait !== undefined; wait = this.#pending.first) {
       this.#reserved = undefined;
-      const outcome = this.#attempt(entry);
+      const outcome = this.#attempt(wait);
       if (outcome === "full") return false;
-      // The entry may be gone: a value's own code can abort a signal.
-      if (this.#pending[0] === entry) this.#pending.shift();
-      if (outcome === "sent") entry.resolve();
-      else entry.reject(outcome.error);
+      // It may be gone: a value's own code can abort a signal.
+      if (!this.#pending.remove(wait)) continue;
+      if (outcome === "sent") wait.resolve();
+      else wait.reject(outcome.error);
     }
     this.#waiter.cancel();
     return true;
@@ -475,11 +476,11 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     values: ArrayLike<Value>,
     options?: SendOptions & SendAllOptions,
   ): Promise<void> {
-    const signal = signalOf("send all", options);
+    const limits = limitsOf("send all", options);
     const batch = this.#batchesOf(values, options);
     while (!batch.send()) {
       try {
-        await this.#readyFor(this.#producer.slotsNeeded, signal);
+        await this.#readyFor(this.#producer.slotsNeeded, limits);
       } catch (error) {
         if (!(error instanceof ChannelClosedError)) throw error;
         throw this.#closedError(Array.prototype.slice.call(values, batch.sent));
@@ -558,7 +559,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       this.#wait,
       (...unsent) => this.#closedError(...unsent),
       () => this.#admits(),
-      (slots, signal) => this.#readyFor(slots, signal),
+      (slots, limits) => this.#readyFor(slots, limits),
     );
   }
 
@@ -658,7 +659,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     this.#publishLast();
     this.#waiter.cancel();
     this.#endpoint.close();
-    for (const entry of this.#pending.splice(0)) entry.reject(this.#closedErrorOf(entry));
+    for (const wait of this.#pending.takeAll()) wait.reject(this.#closedErrorOf(wait));
   }
 
   /** Publishes a writer's last chunk, unless the channel is closed or its memory is gone. */

@@ -15,7 +15,8 @@ export function signalOf(
   // By what is used of it: one of another realm, or a polyfill's, is as good.
   if (
     signal === undefined ||
-    (typeof signal?.aborted === "boolean" && typeof signal.addEventListener === "function")
+    (typeof signal?.aborted === "boolean" && typeof signal.addEventListener === "function" &&
+      typeof signal.removeEventListener === "function")
   ) return signal;
   throw new TypeError(
     `Cannot ${action}: signal must be an AbortSignal, received ${describe(signal)}`,

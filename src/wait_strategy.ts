@@ -42,6 +42,16 @@ export function checkStrategy(wait: unknown): WaitStrategy {
   );
 }
 
+/** Checks a timeout in milliseconds; undefined is none. `action` completes "Cannot …". */
+export function checkTimeout(action: string, timeout: unknown): number | undefined {
+  if (timeout === undefined || (typeof timeout === "number" && timeout >= 0)) return timeout;
+  const message =
+    `Cannot ${action}: timeout must be a number of milliseconds, 0 or more, received ${
+      describe(timeout)
+    }`;
+  throw typeof timeout === "number" ? new RangeError(message) : new TypeError(message);
+}
+
 /** A slice of a blocking wait: between two, a terminated Worker can end. */
 const sliceUs = 200_000;
 
@@ -58,14 +68,7 @@ export function waitBlocking(
   waitNative: (strategy: number, timeoutUs: number) => void,
 ): void {
   const wait = options?.wait === undefined ? defaultStrategy : checkStrategy(options.wait);
-  const timeout = options?.timeout;
-  if (timeout !== undefined && !(typeof timeout === "number" && timeout >= 0)) {
-    throw new RangeError(
-      `Cannot ${action}: timeout must be a number of milliseconds, 0 or more, received ${
-        describe(timeout)
-      }`,
-    );
-  }
+  const timeout = checkTimeout(action, options?.timeout);
   if (wait === "timed" && timeout === undefined) {
     throw new TypeError(`Cannot ${action}: the wait strategy "timed" needs a timeout`);
   }

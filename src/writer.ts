@@ -8,7 +8,7 @@ import { MillraceError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
 import type { SenderWaiter } from "./sender_waiter.ts";
-import { signalOf } from "./signal.ts";
+import { type CheckedLimits, limitsOf, type WaitLimits } from "./pending.ts";
 import { queueMicrotask } from "./timers.ts";
 import {
   checkStrategy,
@@ -43,7 +43,7 @@ export class Writer<Value> implements Disposable {
   readonly #wait: WaitStrategy;
   readonly #closedError: (...unsent: [value: unknown] | []) => MillraceError;
   readonly #admits: () => boolean;
-  readonly #ready: (slots: number, signal: AbortSignal | undefined) => Promise<void>;
+  readonly #ready: (slots: number, limits: CheckedLimits | undefined) => Promise<void>;
   /** What the last refused value needs. */
   #slotsNeeded = 1;
   #isFlushScheduled = false;
@@ -59,7 +59,7 @@ export class Writer<Value> implements Disposable {
     wait: WaitStrategy,
     closedError: (...unsent: [value: unknown] | []) => MillraceError,
     admits: () => boolean,
-    ready: (slots: number, signal: AbortSignal | undefined) => Promise<void>,
+    ready: (slots: number, limits: CheckedLimits | undefined) => Promise<void>,
   ) {
     const { chunk } = options ?? {};
     this.#producer = producer;
@@ -190,9 +190,9 @@ export class Writer<Value> implements Disposable {
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed.
    */
-  ready(options?: { readonly signal?: AbortSignal }): Promise<void> {
+  ready(options?: WaitLimits): Promise<void> {
     try {
-      return this.#ready(this.#slotsNeeded, signalOf("wait for room", options));
+      return this.#ready(this.#slotsNeeded, limitsOf("wait for room", options));
     } catch (error) {
       return Promise.reject(error);
     }
