@@ -5,8 +5,11 @@
  * @module
  */
 
-/** The native types in use: an endpoint handle and every count is a `u32`, every answer an `i32`. */
-export type NativeType = "u32" | "i32" | "buffer";
+/**
+ * The native types in use: an endpoint handle and every count is a `u32`, every answer an `i32`, a time
+ * an `f64`.
+ */
+export type NativeType = "u32" | "i32" | "f64" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
 export const abiVersion = 10;
@@ -15,6 +18,7 @@ export const abiVersion = 10;
 export const symbols = {
   millrace_abi_version: { parameters: [], result: "u32" },
   millrace_channels_alive: { parameters: [], result: "u32" },
+  millrace_now_ms: { parameters: [], result: "f64" },
   millrace_thread_yield: { parameters: [], result: "i32" },
   millrace_thread_pause: {
     parameters: ["u32"], // uint32_t hints

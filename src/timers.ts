@@ -6,6 +6,8 @@
  * @module
  */
 
+import { native } from "./native.ts";
+
 /** A timer that was started: whether it keeps the process alive can be changed. */
 export interface Timer {
   ref(): unknown;
@@ -23,7 +25,6 @@ interface Host {
   readonly setInterval: Start;
   readonly clearInterval: Stop;
   readonly queueMicrotask: (callback: () => void) => void;
-  readonly performance: { now(): number };
   /** Before Deno 2.8, where a timer is a number. */
   readonly Deno?: { refTimer(timer: number): void; unrefTimer(timer: number): void };
 }
@@ -33,8 +34,6 @@ const startTimeout = host.setTimeout;
 const stopTimeout = host.clearTimeout;
 const startInterval = host.setInterval;
 const stopInterval = host.clearInterval;
-const clock = host.performance;
-const readClock = clock.now;
 const turn = keep<Turn>("setImmediate");
 const stopTurn = keep<Stop>("clearImmediate");
 
@@ -72,6 +71,49 @@ class NumberedTimer implements Timer {
   }
 }
 
+/**
+ * Whether the runtime's timers, also those that were kept, are held by fake ones: Bun's stop the timers
+ * themselves, and mark the function as fake timers do that take its place.
+ */
+function areHeld(): boolean {
+  return Object.hasOwn(startTimeout, "clock");
+}
+
+/** A timer for while the runtime's are held. It sleeps in `waitAsync`, and keeps no process alive. */
+class SleptTimer implements Timer {
+  readonly #word = new Int32Array(new SharedArrayBuffer(4));
+  readonly #milliseconds: number;
+  readonly #callback: () => void;
+  readonly #repeats: boolean;
+  #isStopped = false;
+
+  constructor(callback: () => void, milliseconds: number, repeats: boolean) {
+    this.#callback = callback;
+    this.#milliseconds = Math.max(1, milliseconds);
+    this.#repeats = repeats;
+    this.#sleep();
+  }
+
+  #sleep(): void {
+    const slept = Atomics.waitAsync(this.#word, 0, 0, this.#milliseconds);
+    // It is pending: the word is 0, and the time not.
+    Promise.resolve(slept.value).then(() => {
+      if (this.#isStopped) return;
+      if (this.#repeats) this.#sleep();
+      this.#callback();
+    });
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    Atomics.notify(this.#word, 0);
+  }
+
+  ref(): void {}
+
+  unref(): void {}
+}
+
 function timerOf(started: Timer | number): Timer {
   return typeof started === "number" ? new NumberedTimer(started) : started;
 }
@@ -80,29 +122,36 @@ function startedOf(timer: Timer | undefined): unknown {
   return timer instanceof NumberedTimer ? timer.number : timer;
 }
 
-/** The time, in milliseconds since some moment: it never goes back. */
+/**
+ * The time, in milliseconds since some moment: it never goes back. The native library reads the clock: in
+ * Bun the fake timers of its tests stop every clock of JavaScript, also one that was kept.
+ */
 export function nowMs(): number {
-  return readClock.call(clock);
+  return native().symbols.millrace_now_ms();
 }
 
 /** Calls `callback` once, after so many milliseconds. */
 export function setTimeout(callback: () => void, milliseconds: number): Timer {
+  if (areHeld()) return new SleptTimer(callback, milliseconds, false);
   return timerOf(startTimeout.call(globalThis, callback, milliseconds));
 }
 
 /** Stops a timer of {@linkcode setTimeout}, if it is one. */
 export function clearTimeout(timer: Timer | undefined): void {
-  stopTimeout.call(globalThis, startedOf(timer));
+  if (timer instanceof SleptTimer) timer.stop();
+  else stopTimeout.call(globalThis, startedOf(timer));
 }
 
 /** Calls `callback` every so many milliseconds. */
 export function setInterval(callback: () => void, milliseconds: number): Timer {
+  if (areHeld()) return new SleptTimer(callback, milliseconds, true);
   return timerOf(startInterval.call(globalThis, callback, milliseconds));
 }
 
 /** Stops a timer of {@linkcode setInterval}, if it is one. */
 export function clearInterval(timer: Timer | undefined): void {
-  stopInterval.call(globalThis, startedOf(timer));
+  if (timer instanceof SleptTimer) timer.stop();
+  else stopInterval.call(globalThis, startedOf(timer));
 }
 
 /**

@@ -32,6 +32,7 @@ function declarations(): Map<string, { parameters: string[]; result: string }> {
   const tableType = (type: string) => {
     const words = type.trim();
     if (/[*\]]/.test(words)) return "buffer";
+    if (words === "double") return "f64";
     const scalar = /^(u?)int32_t\b/.exec(words);
     return scalar === null ? words : scalar[1] === "u" ? "u32" : "i32";
   };

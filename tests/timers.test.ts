@@ -7,7 +7,9 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { mpmc, mpsc, TimeoutError, u32 } from "../mod.ts";
+import * as timers from "../src/timers.ts";
 import { within } from "./support/bounded.ts";
+import { runtime } from "./support/runtime.ts";
 
 const faked = [
   "setTimeout",
@@ -83,4 +85,45 @@ test("waits end while the globals are replaced by fake timers and a clock that s
     await waitInEveryWay();
   });
   await within(faked, "waits under fake timers");
+});
+
+interface Jest {
+  useFakeTimers(): void;
+  useRealTimers(): void;
+  setSystemTime(time: number): void;
+}
+
+const testInBun: typeof test | (() => void) = runtime === "bun" ? test : () => {};
+
+testInBun("waits end while the fake timers of bun test hold the runtime's own", async () => {
+  const module: string = "bun:test";
+  const { jest } = await import(module) as { jest: Jest };
+  const limit = AbortSignal.timeout(20_000);
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  limit.addEventListener("abort", () => reject(limit.reason), { once: true });
+  jest.useFakeTimers();
+  try {
+    jest.setSystemTime(0);
+    await Promise.race([waitInEveryWay(), late]);
+    const start = timers.nowMs();
+    await Promise.race([new Promise<void>((resolve) => timers.setTimeout(resolve, 5)), late]);
+    assert.ok(timers.nowMs() - start >= 4);
+    let ticks = 0;
+    await Promise.race([
+      new Promise<void>((resolve) => {
+        const interval = timers.setInterval(() => {
+          if (++ticks < 3) return;
+          timers.clearInterval(interval);
+          resolve();
+        }, 1);
+      }),
+      late,
+    ]);
+    const stopped = timers.setTimeout(() => assert.fail("it was stopped"), 1);
+    timers.clearTimeout(stopped);
+    await Promise.race([new Promise<void>((resolve) => timers.setTimeout(resolve, 5)), late]);
+    assert.equal(ticks, 3);
+  } finally {
+    jest.useRealTimers();
+  }
 });

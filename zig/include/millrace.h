@@ -286,6 +286,9 @@ uint32_t millrace_abi_version(void);
 /* Channels whose memory is mapped now. */
 uint32_t millrace_channels_alive(void);
 
+/* Monotonic time, in milliseconds. */
+double millrace_now_ms(void);
+
 /* Gives the core to another thread that wants it. */
 int32_t millrace_thread_yield(void);
 /* Keeps the core for a moment, so many pause instructions (1024 at most), without touching memory. */

@@ -194,6 +194,11 @@ export fn millrace_channels_alive() u32 {
     return endpoint.channelCount();
 }
 
+/// Monotonic time, in milliseconds. A runtime's clock can be made to stand still, this one cannot.
+export fn millrace_now_ms() f64 {
+    return @as(f64, @floatFromInt(os.now())) / std.time.ns_per_ms;
+}
+
 /// Gives the core to another thread that wants it.
 export fn millrace_thread_yield() i32 {
     os.yieldThread();
