@@ -7,10 +7,12 @@
 import { Bells as bit, HugePages, Kind, Limits, Role, Status, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
+import { checkBoolean, checkInteger, checkName, checkOptions } from "./check.ts";
 import { buildOn, Endpoint } from "./endpoint.ts";
 import { ChannelClosedError } from "./errors.ts";
 import type { SharedTerms } from "./connect.ts";
-import { codecOf, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { codecOf, type Layout } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { type Placement, readPlacement } from "./placement.ts";
@@ -111,6 +113,8 @@ export interface PoolUse {
 
 /** Chosen, not measured: `npm run bench -- --only pool-crossover` prints a machine's own crossover. */
 const thresholdDefault = 16384;
+/** What the constructor does, for errors. */
+const creation = "create a channel";
 const valuesDefault = 1024;
 const bytesDefault = 65536;
 const sendersDefault = 256;
@@ -161,12 +165,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     layout: Layout<Value, Batch>,
     options: ChannelOptions & SendersOptions & ReceiversOptions = {},
   ) {
-    if (!Object.hasOwn(Kind, kind)) {
-      const kinds = Object.keys(Kind).join(", ");
-      throw new TypeError(
-        `Cannot create a channel: kind must be one of ${kinds}, received ${describe(kind)}`,
-      );
-    }
+    checkName(creation, "kind", kind, Object.keys(Kind));
     const codec = codecOf(layout);
     this.#isRecords = codec.kind === "record";
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
@@ -183,26 +182,17 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       node,
       hugePages,
       onReceiverDeath = "close",
-    } = checkObject(options);
+    } = checkOptions(creation, options);
     const capacity = slotsOf(options.capacity, this.#isRecords, slotBytes);
-    checkInteger("maxSenders", maxSenders, 1, hasMany(kind, "senders") ? Limits.senders : 1);
-    checkInteger(
-      "maxReceivers",
-      maxReceivers,
-      1,
-      hasMany(kind, "receivers") ? Limits.receivers : 1,
-    );
-    checkInteger("claim", claim, 1, claimMost);
-    checkInteger("initialSequence", initialSequence, 0, 2 ** 32 - 1);
-    checkBoolean("latency", latency);
-    checkBoolean("shared", shared);
-    if (onReceiverDeath !== "close" && onReceiverDeath !== "wait") {
-      throw new TypeError(
-        `Cannot create a channel: onReceiverDeath must be "close" or "wait", received ${
-          describe(onReceiverDeath)
-        }`,
-      );
-    }
+    const sendersMost = hasMany(kind, "senders") ? Limits.senders : 1;
+    const receiversMost = hasMany(kind, "receivers") ? Limits.receivers : 1;
+    checkInteger(creation, "maxSenders", maxSenders, 1, sendersMost);
+    checkInteger(creation, "maxReceivers", maxReceivers, 1, receiversMost);
+    checkInteger(creation, "claim", claim, 1, claimMost);
+    checkInteger(creation, "initialSequence", initialSequence, 0, 2 ** 32 - 1);
+    checkBoolean(creation, "latency", latency);
+    checkBoolean(creation, "shared", shared);
+    checkName(creation, "onReceiverDeath", onReceiverDeath, ["close", "wait"]);
     if (onReceiverDeath === "wait" && !shared) {
       throw new TypeError(
         'Cannot create a channel: onReceiverDeath "wait" is for channels with shared: true',
@@ -335,15 +325,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
         "Cannot use a pool: withPool() comes once, before senders, receivers and tickets",
       );
     }
-    const threshold = options.threshold ?? thresholdDefault;
-    if (!(Number.isInteger(threshold) && threshold >= 0)) {
-      throw new RangeError(
-        `Cannot use a pool: threshold must be an integer of at least 0, received ${
-          describe(threshold)
-        }`,
-      );
-    }
-    this.#attachPool(pool, threshold);
+    const { threshold = thresholdDefault } = checkOptions("use a pool", options);
+    this.#attachPool(pool, checkInteger("use a pool", "threshold", threshold, 0));
     return this;
   }
 
@@ -703,42 +686,12 @@ function hasMany(kind: keyof typeof Kind, what: "senders" | "receivers"): boolea
   return kind === "mpmc" || kind === (what === "senders" ? "mpsc" : "spmc");
 }
 
-function checkObject(options: unknown): ChannelOptions & SendersOptions & ReceiversOptions {
-  if (typeof options === "object" && options !== null) return options;
-  throw new TypeError(
-    `Cannot create a channel: options must be an object, received ${describe(options)}`,
-  );
-}
-
-function checkBoolean(name: string, value: unknown): void {
-  if (typeof value === "boolean") return;
-  throw new TypeError(
-    `Cannot create a channel: ${name} must be a boolean, received ${describe(value)}`,
-  );
-}
-
-function checkInteger(name: string, value: unknown, least: number, greatest: number): void {
-  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= greatest) {
-    return;
-  }
-  throw new RangeError(
-    `Cannot create a channel: ${name} must be an integer from ${least} to ${greatest}, ` +
-      `received ${describe(value)}`,
-  );
-}
-
 const hugePageBytes = 2 ** 21;
 
 function checkHugePages(hugePages: unknown, ringBytes: number): void {
-  if (hugePages === undefined || hugePages === "try" || hugePages === "off") return;
-  if (hugePages !== "require") {
-    throw new TypeError(
-      `Cannot create a channel: hugePages must be "try", "require" or "off", received ${
-        describe(hugePages)
-      }`,
-    );
-  }
-  if (ringBytes >= hugePageBytes) return;
+  if (hugePages === undefined) return;
+  const mode = checkName(creation, "hugePages", hugePages, ["try", "require", "off"]);
+  if (mode !== "require" || ringBytes >= hugePageBytes) return;
   throw new RangeError(
     `Cannot create a channel: a ring of ${ringBytes} bytes cannot lie in huge pages of ${hugePageBytes}`,
   );
@@ -749,7 +702,7 @@ function slotsOf(capacity: number | undefined, isRecords: boolean, slotBytes: nu
   const perSlot = isRecords ? recordSlotBytes : 1;
   const most = Math.min(Limits.slots, Limits.ringBytes / slotBytes) * perSlot;
   const wanted = capacity ?? (isRecords ? bytesDefault : valuesDefault);
-  checkInteger("capacity", wanted, 1, 2 ** Math.floor(Math.log2(most)));
+  checkInteger(creation, "capacity", wanted, 1, 2 ** Math.floor(Math.log2(most)));
   const slots = Math.max(Math.ceil(wanted / perSlot), isRecords ? recordSlotsMin : 1);
   return 2 ** Math.ceil(Math.log2(slots));
 }

@@ -7,6 +7,9 @@
  * @module
  */
 
+import { wrongType } from "./check.ts";
+import { withArticle } from "./describe.ts";
+
 /** One slot a value. `View` is whatever the codec wants to see the ring's memory through. */
 export interface FixedCodec<Value, Batch, View = unknown> {
   readonly kind: "fixed";
@@ -75,10 +78,8 @@ export interface WritableBatch<Value> {
 /** Refuses a typed array as the target of values it would change; `elements` is the one that fits. */
 export function checkTarget(out: unknown, elements?: string): void {
   if (!ArrayBuffer.isView(out)) return;
-  const fitting = elements === undefined ? "an array" : `an array or a ${elements}`;
-  throw new TypeError(
-    `Cannot receive a batch: expected ${fitting}, received a ${out.constructor.name}`,
-  );
+  const fitting = elements === undefined ? "an array" : `an array or ${withArticle(elements)}`;
+  throw wrongType("receive a batch", "the target", fitting, out);
 }
 
 /** Slots seen in place. A typed array for numbers, a {@linkcode StructWindow} for structs. */

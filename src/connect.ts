@@ -6,8 +6,8 @@
 
 import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
+import { checkOptions } from "./check.ts";
 import {
-  checkOptions,
   type ConnectPlace,
   dial,
   type Dialed,
@@ -16,7 +16,8 @@ import {
 } from "./dial.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
 import { ConnectError, LayoutError } from "./errors.ts";
-import { codecOf, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { codecOf, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, checkReceiverPlace, encodePlace, type PlaceOptions } from "./numa.ts";
 import { connectedPool, type PoolLink } from "./pool.ts";

@@ -5,7 +5,8 @@
  */
 
 import type { RecordCodec } from "./codec.ts";
-import { defineLayout, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { defineLayout, type Layout } from "./layout.ts";
 
 /** A user's codec for messages of variable length. */
 export interface CustomCodec<Value> {

@@ -6,8 +6,9 @@
  */
 
 import { Limits, Role, StructBytes } from "../ffi/abi.ts";
+import { checkDuration, checkOptions } from "./check.ts";
+import { describe } from "./describe.ts";
 import { ConnectError } from "./errors.ts";
-import { describe } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
 import { nowMs, setImmediate, setTimeout } from "./timers.ts";
@@ -52,11 +53,7 @@ export async function dial<Opened>(
   const what = `connect a ${role}`;
   const { address, addressBytes, fd } = checkPlace(what, place);
   const { timeout = timeoutDefaultMs, signal, users = [] } = checkOptions(what, options);
-  if (typeof timeout !== "number" || !(timeout >= 0)) {
-    throw new RangeError(
-      `Cannot ${what}: timeout must be a number of milliseconds, received ${describe(timeout)}`,
-    );
-  }
+  checkDuration(what, "timeout", timeout, "milliseconds");
   signal?.throwIfAborted();
   const words = new Uint32Array(StructBytes.connectOptions / 4);
   words[0] = Role[role];
@@ -76,14 +73,6 @@ export async function dial<Opened>(
   } finally {
     if (!isOpen) symbols.millrace_endpoint_close(handle);
   }
-}
-
-/** Options that are none. */
-export function checkOptions<Options>(action: string, options: Options): Options {
-  if (typeof options === "object" && options !== null) return options;
-  throw new TypeError(
-    `Cannot ${action}: options must be an object, received ${describe(options)}`,
-  );
 }
 
 /** Resolves when the other side has let this one in. */

@@ -6,6 +6,7 @@
  */
 
 import type { Codec } from "./codec.ts";
+import { describe } from "./describe.ts";
 
 /**
  * Describes how values of type `Value` lie in memory, and that a batch of them is a `Batch`.
@@ -76,21 +77,4 @@ export function codecOf<Value, Batch>(layout: Layout<Value, Batch>): Codec<Value
     );
   }
   return codec as Codec<Value, Batch>;
-}
-
-/** A value in an error message: short, and never a throw. */
-export function describe(value: unknown): string {
-  if (typeof value === "string") {
-    return value.length > 40 ? `a string of ${value.length} characters` : JSON.stringify(value);
-  }
-  if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "function") return "a function";
-  if (typeof value !== "object" || value === null) return String(value);
-  let name: unknown;
-  try {
-    name = Object.getPrototypeOf(value)?.constructor?.name;
-  } catch {
-    return "an object that throws when it is looked at"; // a Proxy
-  }
-  return typeof name === "string" && name !== "Object" ? `a ${name}` : "an object";
 }

@@ -6,7 +6,8 @@
 
 import { customByName } from "./custom.ts";
 import { LayoutError } from "./errors.ts";
-import { defineLayout, describe, type Layout, type LayoutSpec, type ScalarName } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { defineLayout, type Layout, type LayoutSpec, type ScalarName } from "./layout.ts";
 import { bytes, json, utf8 } from "./record.ts";
 import { scalars } from "./scalar.ts";
 import { slabLayout } from "./slab_layout.ts";

@@ -5,7 +5,7 @@
  */
 
 import { ChannelClosedError } from "./errors.ts";
-import { describe } from "./layout.ts";
+import { describe } from "./describe.ts";
 import type { Statistics } from "./statistics.ts";
 
 /** What can be observed: a channel of any kind. */

@@ -5,7 +5,8 @@
  */
 
 import { Limits, nodeLocal, Numa, Status, StructBytes } from "../ffi/abi.ts";
-import { describe } from "./layout.ts";
+import { checkInteger, checkName, checkOptions, outOfRange, wrongType } from "./check.ts";
+import { describe } from "./describe.ts";
 import { check, errorOf, native } from "./native.ts";
 
 /** A node: some CPUs, and the memory that is near to them. */
@@ -90,6 +91,7 @@ export interface NumaInformation {
  */
 export const numa: NumaInformation = Object.freeze({ topology });
 
+const modes = Object.keys(Numa) as NumaMode[];
 const entries = ["online", "cpulist", "meminfo", "distance"];
 const troubles = ["is missing", "is malformed", "names more nodes than the 64 that are told of"];
 const problemsOffset = 8;
@@ -98,10 +100,9 @@ const problemsMax = 64;
 
 function topology(options: TopologyOptions = {}): NumaTopology {
   const { root = "/sys" } = options;
-  if (typeof root !== "string" || root.includes("\0")) {
-    throw new TypeError(
-      `Cannot read the topology: root must be a path, received ${describe(root)}`,
-    );
+  if (typeof root !== "string") throw wrongType("read the topology", "root", "a path", root);
+  if (root.includes("\0")) {
+    throw outOfRange("read the topology", "root", "a path without zero bytes", root);
   }
   const memory = new Uint8Array(StructBytes.topology);
   const path = new TextEncoder().encode(`${root}\0`);
@@ -211,12 +212,7 @@ export function currentNode(): number {
 }
 
 function checkIndex(action: string, name: string, value: unknown): number {
-  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < nodeLocal) {
-    return value as number;
-  }
-  throw new RangeError(
-    `Cannot ${action}: ${name} must be an integer of 0 or more, received ${describe(value)}`,
-  );
+  return checkInteger(action, name, value, 0, nodeLocal - 1);
 }
 
 /** Checks options about a place, and fills what is missing in from the channel's. */
@@ -225,17 +221,8 @@ export function checkPlace(
   options: PlaceOptions | undefined,
   channel?: NumaMode,
 ): { readonly node: "local" | number; readonly numa: NumaMode } {
-  if (options !== undefined && (typeof options !== "object" || options === null)) {
-    throw new TypeError(
-      `Cannot ${action}: options must be an object, received ${describe(options)}`,
-    );
-  }
-  const { node, numa } = options ?? {};
-  if (numa !== undefined && !Object.hasOwn(Numa, numa)) {
-    throw new TypeError(
-      `Cannot ${action}: numa must be "off", "prefer" or "require", received ${describe(numa)}`,
-    );
-  }
+  const { node, numa } = options === undefined ? {} : checkOptions(action, options);
+  if (numa !== undefined) checkName(action, "numa", numa, modes);
   if (node !== undefined && node !== "local") {
     checkIndex(action, 'node must be "local", or it', node);
   }

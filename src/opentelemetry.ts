@@ -5,7 +5,7 @@
  * @module
  */
 
-import { describe } from "./layout.ts";
+import { describe } from "./describe.ts";
 import * as table from "./metrics.ts";
 
 export type { Observable } from "./metrics.ts";

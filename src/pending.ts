@@ -5,10 +5,10 @@
  * @module
  */
 
+import { checkTimeout } from "./check.ts";
 import { TimeoutError } from "./errors.ts";
 import { signalOf } from "./signal.ts";
 import { clearTimeout, setTimeout, type Timer } from "./timers.ts";
-import { checkTimeout } from "./wait_strategy.ts";
 
 /** What ends a wait early. */
 export interface WaitLimits {
@@ -38,7 +38,7 @@ export function limitsOf(
   action: string,
   options: WaitLimits | undefined,
 ): CheckedLimits | undefined {
-  if (options === undefined || options === null) return undefined;
+  if (options === undefined) return undefined;
   const signal = signalOf(action, options);
   const timeout = checkTimeout(action, options.timeout);
   if (signal?.aborted) throw signal.reason;

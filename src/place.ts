@@ -5,7 +5,8 @@
  */
 
 import { Limits, Status } from "../ffi/abi.ts";
-import { describe } from "./layout.ts";
+import { checkInteger, wrongType } from "./check.ts";
+import { describe } from "./describe.ts";
 import { check } from "./native.ts";
 
 /** An address, or a descriptor; never both. */
@@ -42,20 +43,12 @@ export function checkPlace(action: string, place: unknown): Place {
 
 /** Checks a descriptor. */
 export function checkFd(action: string, fd: unknown): number {
-  if (typeof fd !== "number") {
-    throw new TypeError(`Cannot ${action}: a descriptor is a number, received ${describe(fd)}`);
-  }
-  if (Number.isInteger(fd) && fd >= 0 && fd < 2 ** 31) return fd;
-  throw new RangeError(
-    `Cannot ${action}: a descriptor is an integer of 0 or more, received ${describe(fd)}`,
-  );
+  return checkInteger(action, "a descriptor", fd, 0, 2 ** 31 - 1);
 }
 
 /** Checks user ids, and puts them behind their count where a native struct has them. */
 export function putUsers(action: string, users: unknown, words: Uint32Array, at: number): void {
-  if (!Array.isArray(users)) {
-    throw new TypeError(`Cannot ${action}: users must be an array, received ${describe(users)}`);
-  }
+  if (!Array.isArray(users)) throw wrongType(action, "users", "an array of user ids", users);
   if (users.length > Limits.users) {
     throw new RangeError(
       `Cannot ${action}: at most ${Limits.users} users can be named, received ${users.length}`,
@@ -63,12 +56,7 @@ export function putUsers(action: string, users: unknown, words: Uint32Array, at:
   }
   words[at] = users.length;
   users.forEach((user: unknown, index) => {
-    if (typeof user !== "number" || !Number.isInteger(user) || user < 0 || user >= 2 ** 32) {
-      throw new RangeError(
-        `Cannot ${action}: a user is an integer from 0 to 2^32 - 1, received ${describe(user)}`,
-      );
-    }
-    words[at + 1 + index] = user;
+    words[at + 1 + index] = checkInteger(action, `users[${index}]`, user, 0, 2 ** 32 - 1);
   });
 }
 

@@ -6,10 +6,12 @@
 
 import { Limits, Role, ShareRoles, Status, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
+import { checkBoolean, checkInteger, checkOptions } from "./check.ts";
 import { type ConnectPlace, dial, type PoolConnectOptions, readDescriptor } from "./dial.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, ConnectError, TicketError } from "./errors.ts";
-import { describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import type { Layout } from "./layout.ts";
 import { check, errorOf } from "./native.ts";
 import { encodePlace } from "./numa.ts";
 import { armBell } from "./ringer.ts";
@@ -79,10 +81,11 @@ type PoolTerms = Pick<PoolTicket, "wait" | "pollBudget" | "shared">;
 const termsDefault: PoolTerms = { wait: "phased", pollBudget: "adaptive", shared: true };
 
 function checkTerms({ wait, pollBudget, shared }: Partial<PoolTerms>): PoolTerms {
-  if (typeof shared !== "boolean") {
-    throw new TypeError(`expected whether the pool is shared, received ${describe(shared)}`);
-  }
-  return { wait: checkStrategy(wait), pollBudget: checkPollBudget(pollBudget), shared };
+  return {
+    wait: checkStrategy(wait),
+    pollBudget: checkPollBudget(pollBudget),
+    shared: checkBoolean("open a pool", "shared", shared),
+  };
 }
 
 /** What a channel and its tickets carry of the pool their messages go through. */
@@ -626,33 +629,20 @@ export function attachPool(channel: Endpoint, pool: Pool, threshold: number): Po
  * @throws {UnsupportedPlatformError} On a platform without it.
  */
 export function pool(options: PoolOptions): Pool {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(
-      `Cannot create a pool: options must be an object, received ${describe(options)}`,
-    );
-  }
-  const { slab, count, wait = "phased", pollBudget = "adaptive", shared = false } = options;
-  checkSize("slab", slab, Limits.slabBytes);
-  checkSize("count", count, Limits.slabs);
+  const action = "create a pool";
+  const { slab, count, wait = "phased", pollBudget = "adaptive", shared = false } = checkOptions(
+    action,
+    options,
+  );
+  checkInteger(action, "slab", slab, 1, Limits.slabBytes);
+  checkInteger(action, "count", count, 1, Limits.slabs);
   checkStrategy(wait);
   checkPollBudget(pollBudget);
-  if (typeof shared !== "boolean") {
-    throw new TypeError(
-      `Cannot create a pool: shared must be a boolean, received ${describe(shared)}`,
-    );
-  }
+  checkBoolean(action, "shared", shared);
   const endpoint = openPool(
     `create a pool of ${count} slabs of ${slab} bytes`,
     bellSenders,
     (symbols, info) => symbols.millrace_pool_create(slab, count, shared ? 1 : 0, info),
   );
   return Pool[made](endpoint, { wait, pollBudget, shared });
-}
-
-function checkSize(name: string, value: unknown, most: number): void {
-  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= most) return;
-  throw new RangeError(
-    `Cannot create a pool: ${name} must be an integer from 1 to ${most}, ` +
-      `received ${describe(value)}`,
-  );
 }

@@ -17,7 +17,6 @@ import type {
 } from "./codec.ts";
 import { recordSlotBytes } from "./codec.ts";
 import { type Endpoint, transferred } from "./endpoint.ts";
-import { describe } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import { openAttachedPort, type PoolLink } from "./pool.ts";
 import { handleBytes, needsSlab, pooledCodecOfSender } from "./pooled.ts";
@@ -500,14 +499,4 @@ export function producerOf<Value, Batch>(
   endpoint.onClose(() => port.release());
   const pooled = pooledCodecOfSender(codec, port, endpoint, link.threshold);
   return new RecordProducer(endpoint, pooled.codec, pooled.staging, port);
-}
-
-/** Checks a count a user gave. */
-export function checkCount(action: string, name: string, value: unknown, least: number): number {
-  if (Number.isInteger(value) && (value as number) >= least) return value as number;
-  throw new RangeError(
-    `Cannot ${action}: ${name} must be an integer of at least ${least}, received ${
-      describe(value)
-    }`,
-  );
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describe } from "./layout.ts";
+import { describe } from "./describe.ts";
 import { checkObservable, metrics, type Observable, observe, quantiles } from "./metrics.ts";
 import type { Statistics } from "./statistics.ts";
 

@@ -14,10 +14,10 @@ import { type EventFd, makeEventFd } from "./event_fd.ts";
 import { check } from "./native.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
-import { codecOf, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { codecOf, type Layout } from "./layout.ts";
 import { checkReceiverPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
-import { checkCount } from "./producer.ts";
 import { readReason } from "./reason.ts";
 import { armBell } from "./ringer.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
@@ -29,6 +29,7 @@ import { setImmediate } from "./timers.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import type { Window } from "./codec.ts";
+import { checkFunction, checkInteger } from "./check.ts";
 
 /** What {@linkcode Receiver.tryReceive} gives; the same as in `@std/async/channel`. */
 export type ReceiveResult<Value> =
@@ -503,7 +504,9 @@ export class Receiver<Value, Batch = Value[]>
       return typeof target === "number" ? this.#consumer.takeBatch(0) as Batch : 0;
     }
     if (typeof target === "number") {
-      return this.#consumer.takeBatch(checkCount("receive a batch", "target", target, 1)) as Batch;
+      return this.#consumer.takeBatch(
+        checkInteger("receive a batch", "target", target, 1),
+      ) as Batch;
     }
     const isBatch = Array.isArray(target) ||
       (ArrayBuffer.isView(target) && !(target instanceof DataView));
@@ -618,7 +621,7 @@ export class Receiver<Value, Batch = Value[]>
   async *batches(
     options?: ReceiveOptions & { readonly max?: number },
   ): AsyncGenerator<Batch, void, void> {
-    const max = checkCount("receive batches", "max", options?.max ?? batchMax, 1);
+    const max = checkInteger("receive batches", "max", options?.max ?? batchMax, 1);
     const signal = signalOf("receive batches", options);
     this.#checkOpen();
     while (this.#endpoint.handle !== 0) {
@@ -667,7 +670,7 @@ export class Receiver<Value, Batch = Value[]>
    */
   release(count: number = this.#exposed): void {
     this.#checkOpen();
-    checkCount("release", "count", count, 0);
+    checkInteger("release", "count", count, 0);
     const consumer = this.#consumer;
     const left = consumer.place === this.#exposedAt ? this.#exposed : 0;
     if (count > left) {
@@ -687,9 +690,7 @@ export class Receiver<Value, Batch = Value[]>
    *   lost.
    */
   drain(handle: (value: Value) => void): number {
-    if (typeof handle !== "function") {
-      throw new TypeError(`Cannot drain: expected a function, received ${describe(handle)}`);
-    }
+    checkFunction("drain", "the handler", handle);
     this.#checkFree();
     const consumer = this.#consumer;
     let count = 0;

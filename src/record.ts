@@ -5,7 +5,8 @@
  */
 
 import type { RecordBuffer, RecordCodec, RecordView } from "./codec.ts";
-import { aliasLayout, defineLayout, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { aliasLayout, defineLayout, type Layout } from "./layout.ts";
 import { decodeText, encodeText } from "./text.ts";
 
 /** Views over the data of a ring of records. */

@@ -4,11 +4,10 @@
  * @module
  */
 
+import { checkDuration, checkFunction, checkInteger } from "./check.ts";
 import type { Consumer } from "./consumer.ts";
 import { ended } from "./consumer.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { describe } from "./layout.ts";
-import { checkCount } from "./producer.ts";
 import type { ClosingReason } from "./reason.ts";
 import { signalOf } from "./signal.ts";
 import { nowMs, setImmediate } from "./timers.ts";
@@ -86,17 +85,9 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   ) {
     const { batch, budget = budgetMsDefault } = options;
     const signal = signalOf("run", options);
-    if (typeof handle !== "function") {
-      throw new TypeError(`Cannot run: expected a function, received ${describe(handle)}`);
-    }
-    if (typeof budget !== "number" || !(budget > 0)) {
-      throw new RangeError(
-        `Cannot run: budget must be a positive number of milliseconds, received ${
-          describe(budget)
-        }`,
-      );
-    }
-    this.#batch = batch === undefined ? undefined : checkCount("run", "batch", batch, 1);
+    checkFunction("run", "the handler", handle);
+    checkDuration("run", "budget", budget, "milliseconds", "more than 0");
+    this.#batch = batch === undefined ? undefined : checkInteger("run", "batch", batch, 1);
     this.#source = source;
     this.#handle = handle;
     this.#budgetMs = budget;

@@ -5,7 +5,8 @@
  */
 
 import { checkTarget, type FixedCodec, type WritableBatch } from "./codec.ts";
-import { defineLayout, describe, type Layout, type ScalarName } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { defineLayout, type Layout, type ScalarName } from "./layout.ts";
 
 /** A typed array as the codecs below need it. */
 interface NumberArray<Value> extends WritableBatch<Value> {
@@ -27,13 +28,15 @@ interface NumberArrayConstructor<Value, Batch> {
 interface Range {
   /** Completes "expected …". */
   readonly expected: string;
+  /** A value of another type is a `TypeError`. */
+  readonly isBigint: boolean;
   fits(value: unknown): boolean;
 }
 
 function rejected(name: ScalarName, range: Range, value: unknown): Error {
   const message = `Cannot send as ${name}: expected ${range.expected}, received ${describe(value)}`;
-  const isNumeric = typeof value === "number" || typeof value === "bigint";
-  return isNumeric ? new RangeError(message) : new TypeError(message);
+  const isOfType = range.isBigint ? typeof value === "bigint" : typeof value === "number";
+  return isOfType ? new RangeError(message) : new TypeError(message);
 }
 
 /** The codec of one scalar. Its `write` stays a check and a store once the compiler inlined it. */
@@ -104,12 +107,13 @@ function scalarCodec<Value, Batch extends object>(
 type Fits = (value: unknown) => boolean;
 
 function integers(least: number, greatest: number, fits: Fits): Range {
-  return { expected: `an integer from ${least} to ${greatest}`, fits };
+  return { expected: `an integer from ${least} to ${greatest}`, isBigint: false, fits };
 }
 
 function bigints(least: bigint, greatest: bigint): Range {
   return {
     expected: `a bigint from ${least}n to ${greatest}n`,
+    isBigint: true,
     fits: (value) => typeof value === "bigint" && value >= least && value <= greatest,
   };
 }
@@ -135,10 +139,11 @@ const ranges = {
   ),
   f32: {
     expected: "a number that a 32-bit float can hold",
+    isBigint: false,
     fits: (value) =>
       typeof value === "number" && (!Number.isFinite(value) || Number.isFinite(Math.fround(value))),
   },
-  f64: { expected: "a number", fits: (value) => typeof value === "number" },
+  f64: { expected: "a number", isBigint: false, fits: (value) => typeof value === "number" },
   u64: bigints(0n, 2n ** 64n - 1n),
   i64: bigints(-(2n ** 63n), 2n ** 63n - 1n),
 } satisfies Record<ScalarName, Range>;

@@ -7,19 +7,15 @@
 import { CloseState, Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
+import { checkFunction, checkInteger } from "./check.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, type MillraceError, TicketError, TimeoutError } from "./errors.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
-import { codecOf, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { codecOf, type Layout } from "./layout.ts";
 import { peerDied } from "./reason.ts";
-import {
-  checkCount,
-  type Checkpoint,
-  FixedProducer,
-  producerOf,
-  type RecordProducer,
-} from "./producer.ts";
+import { type Checkpoint, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import {
   type CheckedLimits,
@@ -306,7 +302,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       producer.await(1, false);
       const slots = producer instanceof FixedProducer
         ? 1
-        : producer.slotsToAwait(checkCount("wait for room", "bytes", options?.bytes ?? 0, 0));
+        : producer.slotsToAwait(checkInteger("wait for room", "bytes", options?.bytes ?? 0, 0));
       return this.#readyFor(slots, limits);
     } catch (error) {
       return Promise.reject(error);
@@ -422,7 +418,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   sendBatch(values: ArrayLike<Value>, from = 0): number {
     checkBatch(values);
-    checkCount("send a batch", "from", from, 0);
+    checkInteger("send a batch", "from", from, 0);
     if (this.#endpoint.handle === 0) {
       throw this.#closedError(Array.prototype.slice.call(values, from));
     }
@@ -491,11 +487,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   /** Sends values part by part, and tells how many have been sent. */
   #batchesOf(values: ArrayLike<Value>, options: SendAllOptions | undefined) {
     const onSent = options?.onSent;
-    if (onSent !== undefined && typeof onSent !== "function") {
-      throw new TypeError(
-        `Cannot send all: onSent must be a function, received ${describe(onSent)}`,
-      );
-    }
+    if (onSent !== undefined) checkFunction("send all", "onSent", onSent);
     const batch = {
       sent: 0,
       /** True: all of them are sent. */
@@ -578,7 +570,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   reserve(count: number): Room<Value, Batch> | undefined {
     const producer = this.#producer;
-    checkCount("reserve", "count", count, producer instanceof FixedProducer ? 1 : 0);
+    checkInteger("reserve", "count", count, producer instanceof FixedProducer ? 1 : 0);
     if (this.#endpoint.handle === 0) throw this.#closedError();
     if (!this.#admits()) return undefined;
     // Or the writer would publish it at the end of the turn, and the reservation would be void.
@@ -604,7 +596,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *   there.
    */
   commit(count: number = this.#reserved?.length ?? 0): void {
-    checkCount("commit", "count", count, 0);
+    checkInteger("commit", "count", count, 0);
     if (this.#endpoint.handle === 0) throw this.#closedError();
     const producer = this.#producer;
     const reserved = this.#reserved;

@@ -6,8 +6,9 @@
 
 import { ShareRoles, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
-import { checkOptions, encodeDescriptor } from "./dial.ts";
-import { describe } from "./layout.ts";
+import { encodeDescriptor } from "./dial.ts";
+import { checkBoolean, checkInteger, checkOptions } from "./check.ts";
+import { describe } from "./describe.ts";
 import { native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
 
@@ -92,10 +93,8 @@ export class Share implements Disposable {
 export function rolesOf(options: ShareOptions): number {
   const action = "share a channel";
   const { senders = true, receivers = true } = checkOptions(action, options);
-  for (const [name, value] of Object.entries({ senders, receivers })) {
-    if (typeof value === "boolean") continue;
-    throw new TypeError(`Cannot ${action}: ${name} must be a boolean, received ${describe(value)}`);
-  }
+  checkBoolean(action, "senders", senders);
+  checkBoolean(action, "receivers", receivers);
   if (!senders && !receivers) {
     throw new TypeError(`Cannot ${action}: it must let senders or receivers in`);
   }
@@ -119,11 +118,7 @@ export function openShare(shared: Shared, place: SharePlace, options: PoolShareO
   const { action, bells } = shared;
   const { address, addressBytes, fd } = checkPlace(action, place);
   const { users = [], limit } = checkOptions(action, options);
-  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1 && limit < 2 ** 32)) {
-    throw new RangeError(
-      `Cannot ${action}: limit must be an integer of at least 1, received ${describe(limit)}`,
-    );
-  }
+  if (limit !== undefined) checkInteger(action, "limit", limit, 1, 2 ** 32 - 1);
   const words = new Uint32Array(StructBytes.shareOptions / 4);
   words[0] = shared.roles;
   words[1] = limit ?? 0;

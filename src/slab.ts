@@ -7,8 +7,8 @@
 import { Bells as bit, Status, StructBytes } from "../ffi/abi.ts";
 import { bindRecords } from "./record.ts";
 import type { RecordView } from "./codec.ts";
+import { checkInteger } from "./check.ts";
 import { type Endpoint, transferred } from "./endpoint.ts";
-import { describe } from "./layout.ts";
 import { errorOf, native } from "./native.ts";
 
 /**
@@ -402,13 +402,7 @@ export function nextGeneration(generation: number): number {
   return (generation + 1) >>> 0;
 }
 
-/** Checks a length a user gave. */
-export function checkSlabLength(action: string, length: unknown, most: number): number {
-  if (Number.isInteger(length) && (length as number) >= 0 && (length as number) <= most) {
-    return length as number;
-  }
-  throw new RangeError(
-    `Cannot ${action}: a slab of this pool has ${most} bytes, expected an integer from 0 to ` +
-      `${most}, received ${describe(length)}`,
-  );
+/** Checks how long a message in a slab is to be. */
+export function checkSlabLength(action: string, length: unknown, slabBytes: number): number {
+  return checkInteger(action, "the length, at most that of a slab,", length, 0, slabBytes);
 }

@@ -7,7 +7,8 @@
 import { Status } from "../ffi/abi.ts";
 import type { FixedCodec, Staging, Window, WritableBatch } from "./codec.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { defineLayout, describe, type Layout } from "./layout.ts";
+import { describe } from "./describe.ts";
+import { defineLayout, type Layout } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import {
   isLostSlab,

@@ -9,9 +9,9 @@
  */
 
 import { checkTarget, type FixedCodec, type Window } from "./codec.ts";
+import { describe } from "./describe.ts";
 import {
   defineLayout,
-  describe,
   type Layout,
   type LayoutSpec,
   type ScalarName,
@@ -154,8 +154,12 @@ export class StructWindow<Value> implements Window<Value> {
 
 type Access = Pick<FixedCodec<object, object[], StructView>, "read" | "write">;
 
-function reject(value: unknown): never {
-  throw new TypeError(`Cannot send as a struct: expected an object, received ${describe(value)}`);
+/** The value, or the field at `path`, is no object. */
+function reject(value: unknown, path: string): never {
+  const field = path === "" ? "" : `field ${path}: `;
+  throw new TypeError(
+    `Cannot send as a struct: ${field}expected an object, received ${describe(value)}`,
+  );
 }
 
 function rejectField(type: ScalarName, path: string, value: unknown): never {
@@ -218,7 +222,9 @@ function compile({ leaves, slotBytes }: Plan, spec: StructSpec): Access {
       if (field.kind === "struct") {
         const next = `source${depth + 1}`;
         return `{ const ${next} = ${source}[${quote(name)}];
-          if (typeof ${next} !== "object" || ${next} === null) reject(${next});
+          if (typeof ${next} !== "object" || ${next} === null) reject(${next}, ${
+          quote(inner.join("."))
+        });
           ${stores(field.fields, inner, depth + 1)} }`;
       }
       const leaf = leafAt.get(key(inner)) as Leaf;
@@ -233,7 +239,7 @@ function compile({ leaves, slotBytes }: Plan, spec: StructSpec): Access {
     return {
       read(view, slot) { return ${literal(spec.fields, [])}; },
       write(view, slot, source0) {
-        if (typeof source0 !== "object" || source0 === null) reject(source0);
+        if (typeof source0 !== "object" || source0 === null) reject(source0, "");
         let value;
         ${stores(spec.fields, [], 0)}
       },
@@ -260,8 +266,10 @@ function interpret({ leaves, slotBytes }: Plan): Access {
     write(view, slot, source) {
       for (const leaf of leaves) {
         let value: unknown = source;
-        for (const name of leaf.path) {
-          if (typeof value !== "object" || value === null) reject(value);
+        for (const [depth, name] of leaf.path.entries()) {
+          if (typeof value !== "object" || value === null) {
+            reject(value, leaf.path.slice(0, depth).join("."));
+          }
           value = (value as Record<string, unknown>)[name];
         }
         if (!fits(leaf.type, value)) rejectField(leaf.type, leaf.path.join("."), value);

@@ -6,12 +6,13 @@
 
 import { Limits, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
+import { checkInteger } from "./check.ts";
 import { LayoutError, TicketError } from "./errors.ts";
-import { describe, type Layout, type LayoutSpec } from "./layout.ts";
+import { describe } from "./describe.ts";
+import type { Layout, LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, type NumaMode } from "./numa.ts";
 import { isPoolLink, type PoolLink } from "./pool.ts";
-import { checkCount } from "./producer.ts";
 import { checkPollBudget, type PollBudget } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
@@ -102,7 +103,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
 export function checkTerms({ wait, pollBudget, claim, numa, node }: Partial<Terms>): void {
   checkStrategy(wait);
   checkPollBudget(pollBudget);
-  checkCount("receive", "claim", claim, 1);
+  checkInteger("receive", "claim", claim, 1);
   checkPlace("open an endpoint", { numa, node });
 }
 

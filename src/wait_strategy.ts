@@ -6,7 +6,7 @@
  */
 
 import { TimeoutError } from "./errors.ts";
-import { describe } from "./layout.ts";
+import { checkName, checkTimeout } from "./check.ts";
 import { nowMs } from "./timers.ts";
 
 /**
@@ -35,21 +35,7 @@ const strategies: readonly WaitStrategy[] = ["spin", "yield", "sleep", "block", 
 
 /** Checks the name of a strategy. */
 export function checkStrategy(wait: unknown): WaitStrategy {
-  if (strategies.includes(wait as WaitStrategy)) return wait as WaitStrategy;
-  throw new TypeError(
-    `Cannot wait: wait must be one of ${strategies.map((name) => `"${name}"`).join(", ")}, ` +
-      `received ${describe(wait)}`,
-  );
-}
-
-/** Checks a timeout in milliseconds; undefined is none. `action` completes "Cannot …". */
-export function checkTimeout(action: string, timeout: unknown): number | undefined {
-  if (timeout === undefined || (typeof timeout === "number" && timeout >= 0)) return timeout;
-  const message =
-    `Cannot ${action}: timeout must be a number of milliseconds, 0 or more, received ${
-      describe(timeout)
-    }`;
-  throw typeof timeout === "number" ? new RangeError(message) : new TypeError(message);
+  return checkName("wait", "wait", wait, strategies);
 }
 
 /** A slice of a blocking wait: between two, a terminated Worker can end. */

@@ -4,8 +4,8 @@
  * @module
  */
 
+import { checkDuration } from "./check.ts";
 import { yieldCore, yieldCoreIfShared } from "./core.ts";
-import { describe } from "./layout.ts";
 import {
   clearImmediate,
   clearInterval,
@@ -38,12 +38,8 @@ export type PollBudget = number | "adaptive";
 
 /** Checks a polling budget. */
 export function checkPollBudget(budget: unknown): PollBudget {
-  if (budget === "adaptive" || (typeof budget === "number" && budget >= 0)) return budget;
-  throw new RangeError(
-    `Cannot poll: pollBudget must be "adaptive" or a number of microseconds, received ${
-      describe(budget)
-    }`,
-  );
+  if (budget === "adaptive") return budget;
+  return checkDuration("poll", 'pollBudget must be "adaptive", or it', budget, "microseconds");
 }
 
 const adaptiveMaxMs = 1;

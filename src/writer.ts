@@ -4,9 +4,10 @@
  * @module
  */
 
+import { checkInteger } from "./check.ts";
 import { MillraceError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { checkCount, type FixedProducer, type RecordProducer } from "./producer.ts";
+import type { FixedProducer, RecordProducer } from "./producer.ts";
 import type { SenderWaiter } from "./sender_waiter.ts";
 import { type CheckedLimits, limitsOf, type WaitLimits } from "./pending.ts";
 import { queueMicrotask } from "./timers.ts";
@@ -67,7 +68,7 @@ export class Writer<Value> implements Disposable {
     this.#waiter = waiter;
     this.#chunk = chunk === undefined
       ? Math.max(1, Math.min(chunkMax, endpoint.info.capacity >>> 2))
-      : checkCount("make a writer", "chunk", chunk, 1);
+      : checkInteger("make a writer", "chunk", chunk, 1);
     this.#options = options ?? {};
     this.#wait = options?.wait === undefined ? wait : checkStrategy(options.wait);
     this.#closedError = closedError;

@@ -28,6 +28,7 @@ import {
   endpointClosed,
   type ExpectedError,
   nextTurn,
+  refusalOf,
   rejects,
   throws,
   within,
@@ -53,16 +54,16 @@ function throwsTyped(call: () => unknown, what: string): Error {
 
 // ---- options ----
 
-test("mpsc() throws a RangeError for a capacity that cannot be, and names the limit", () => {
+test("mpsc() throws for a capacity that cannot be, and names the limit", () => {
   for (const capacity of [0, -1, 0.5, 1.5, NaN, Infinity, -Infinity, "8", 8n, {}]) {
     const options = { capacity } as ChannelOptions & SendersOptions;
     throws(() => mpsc(u32, options), {
-      name: "RangeError",
+      name: refusalOf(capacity),
       message:
         /^Cannot create a channel: capacity must be an integer from 1 to 1073741824, received/,
     });
     throws(() => mpsc(utf8, options), {
-      name: "RangeError",
+      name: refusalOf(capacity),
       message: /capacity must be an integer from 1 to 4294967296, received/,
     });
   }
@@ -99,7 +100,7 @@ test("a channel of the largest capacity can be made, and uses only what it touch
 test("mpsc() throws for every other option that cannot be", () => {
   for (const maxSenders of [0, -1, 1.5, NaN, 4097, "2"]) {
     throws(() => mpsc(u32, { maxSenders } as ChannelOptions & SendersOptions), {
-      name: "RangeError",
+      name: refusalOf(maxSenders),
       message: /maxSenders must be an integer from 1 to 4096, received/,
     });
   }
@@ -111,7 +112,7 @@ test("mpsc() throws for every other option that cannot be", () => {
   }
   for (const pollBudget of [-1, NaN, "long", {}]) {
     throws(() => mpsc(u32, { pollBudget } as ChannelOptions & SendersOptions), {
-      name: "RangeError",
+      name: refusalOf(pollBudget),
     });
   }
   for (const initialSequence of [-1, 0.5, 2 ** 32]) {
@@ -1038,7 +1039,7 @@ test("new Channel() throws a TypeError for a kind that is none", () => {
   for (const kind of ["bus", "toString", "", undefined, 0]) {
     throws(() => new Channel(kind as "mpsc", u32), {
       name: "TypeError",
-      message: /kind must be one of .*mpmc.*, received/,
+      message: /kind must be "mpsc", "spsc", "spmc" or "mpmc", received/,
     });
   }
 });

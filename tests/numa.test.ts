@@ -33,7 +33,7 @@ import {
   unpin,
   utf8,
 } from "../mod.ts";
-import { until, within } from "./support/bounded.ts";
+import { refusalOf, until, within } from "./support/bounded.ts";
 import type { Step, StepAnswer } from "./support/child_place.ts";
 import { type Child, runChild, startChild } from "./support/runtime.ts";
 import { whereabouts } from "./support/worker_tasks.ts";
@@ -209,9 +209,10 @@ test("topology() of a system that tells of no nodes is one node with all CPUs", 
 });
 
 test("topology() refuses a root that is no path", () => {
-  for (const root of [7, null, "a\0b"]) {
-    assert.throws(() => numa.topology({ root: root as string }), TypeError);
+  for (const root of [7, null]) {
+    assert.throws(() => numa.topology({ root: root as unknown as string }), TypeError);
   }
+  assert.throws(() => numa.topology({ root: "a\0b" }), RangeError);
 });
 
 /**
@@ -276,8 +277,8 @@ test("pinThread() refuses CPUs and nodes that do not exist, and what is neither"
   assert.equal(codeOf(() => pinThread({ node: 1023 })), "NO_SUCH_NODE");
   assert.equal(codeOf(() => pinThread({ node: 2 ** 31 })), "NO_SUCH_NODE");
   for (const cpu of [-1, 0.5, NaN, "0", null, 2 ** 32]) {
-    assert.throws(() => pinThread({ cpu: cpu as number }), RangeError);
-    assert.throws(() => pinThread({ node: cpu as number }), RangeError);
+    assert.throws(() => pinThread({ cpu: cpu as number }), { name: refusalOf(cpu) });
+    assert.throws(() => pinThread({ node: cpu as number }), { name: refusalOf(cpu) });
   }
   for (const options of [undefined, null, {}, { cpu: 0, node: 0 }, 3]) {
     assert.throws(() => pinThread(options as { cpu: number }), TypeError);
@@ -449,8 +450,8 @@ test("options about nodes that cannot be are refused", () => {
     () => Sender.open(ticket, options as { node: number }),
   ];
   for (const node of [-1, 1.5, NaN, "here", null, 2 ** 32 - 1, {}]) {
-    for (const attempt of attempts({ node })) assert.throws(attempt, RangeError);
-    assert.throws(() => mpsc(u32, { node: node as number }), RangeError);
+    for (const attempt of attempts({ node })) assert.throws(attempt, { name: refusalOf(node) });
+    assert.throws(() => mpsc(u32, { node: node as number }), { name: refusalOf(node) });
   }
   for (const numa of ["always", "toString", null, 1]) {
     for (const attempt of attempts({ numa })) assert.throws(attempt, TypeError);
@@ -594,7 +595,9 @@ test("connect() refuses options about nodes that cannot be, before it asks anybo
   const nobody = freshAddress();
   for (const side of [Sender, Receiver]) {
     for (const node of [-1, 1.5, NaN, "here", null, 2 ** 32 - 1]) {
-      await assert.rejects(side.connect(nobody, { node: node as number }), RangeError);
+      await assert.rejects(side.connect(nobody, { node: node as number }), {
+        name: refusalOf(node),
+      });
     }
     for (const numa of ["always", "toString", null, 1]) {
       await assert.rejects(side.connect(nobody, { numa: numa as "off" }), TypeError);

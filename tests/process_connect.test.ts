@@ -289,8 +289,8 @@ test("share() and connect() say what they were given", async () => {
     throws(() => channel.share(freshName(), { limit }), { name: "RangeError", message: /limit/ });
   }
   throws(() => channel.share(freshName(), { users: ["root"] as unknown as number[] }), {
-    name: "RangeError",
-    message: /user/,
+    name: "TypeError",
+    message: /users\[0\]/,
   });
   throws(() => channel.share("/nowhere/at/all"), { name: "ConnectError", code: "NO_SUCH_PATH" });
   throws(() => channel.share({ fd: -1 }), { name: "RangeError", message: /descriptor/ });

@@ -3,7 +3,15 @@ import { readFile } from "node:fs/promises";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { mpsc, type Run, type RunOptions, u32, utf8 } from "../mod.ts";
-import { channelClosed, nextTurn, rejects, throws, until, within } from "./support/bounded.ts";
+import {
+  channelClosed,
+  nextTurn,
+  refusalOf,
+  rejects,
+  throws,
+  until,
+  within,
+} from "./support/bounded.ts";
 import { collect, fill, pair, range, takeAll } from "./support/channels.ts";
 import { runChild } from "./support/runtime.ts";
 
@@ -339,10 +347,10 @@ test("run() throws for a handler or an option that cannot be, and takes nothing"
     throws(() => run(handle), { name: "TypeError" });
   }
   for (const budget of [0, -1, NaN, "2", null]) {
-    throws(() => run(() => {}, { budget }), { name: "RangeError", message: /budget/ });
+    throws(() => run(() => {}, { budget }), { name: refusalOf(budget), message: /budget/ });
   }
   for (const batch of [0, -1, 1.5, NaN, "2"]) {
-    throws(() => run(() => {}, { batch }), { name: "RangeError", message: /batch/ });
+    throws(() => run(() => {}, { batch }), { name: refusalOf(batch), message: /batch/ });
   }
   assert.deepEqual(takeAll(both.receiver), [1]);
 });

@@ -6,6 +6,7 @@ import {
   endpointClosed,
   isPending,
   nextTurn,
+  refusalOf,
   rejects,
   throws,
   within,
@@ -160,13 +161,16 @@ test("sendSync() throws for a wait it does not know, or a time that cannot be", 
   using both = pair(u32);
   const { sender, receiver } = both;
   const send = (options: unknown) => sender.sendSync(1, options as { timeout: number });
-  throws(() => send({ wait: "nap" }), { name: "TypeError", message: /"phased", received "nap"/ });
+  throws(() => send({ wait: "nap" }), {
+    name: "TypeError",
+    message: /or "phased", received "nap"/,
+  });
   throws(() => send({ wait: "timed" }), { name: "TypeError", message: /needs a timeout/ });
-  for (const timeout of [-1, NaN]) {
-    throws(() => send({ timeout }), { name: "RangeError", message: /timeout must be a number/ });
-  }
-  for (const timeout of ["1", null]) {
-    throws(() => send({ timeout }), { name: "TypeError", message: /timeout must be a number/ });
+  for (const timeout of [-1, NaN, "1", null]) {
+    throws(() => send({ timeout }), {
+      name: refusalOf(timeout),
+      message: /timeout must be a number/,
+    });
   }
   assert.deepEqual(takeAll(receiver), []);
 });
@@ -207,7 +211,7 @@ test("sendBatch() throws for what is not an array, or an index that cannot be", 
     throws(() => batch(values), { name: "TypeError", message: /array or typed array/ });
   }
   throws(() => batch(new DataView(new ArrayBuffer(4))), { name: "TypeError" });
-  for (const from of [-1, 0.5, NaN, "1"]) throws(() => batch([1], from), { name: "RangeError" });
+  for (const from of [-1, 0.5, NaN, "1"]) throws(() => batch([1], from), { name: refusalOf(from) });
 });
 
 test("sendBatch() that throws for a bad value has sent nothing of that call, wherever the ring ends", () => {
@@ -292,7 +296,7 @@ test("sendAll() and sendAllSync() that meet a bad value have told what they had 
       for (const bad of [0, 1, 3, 7, 10]) {
         using both = pair(layout, { capacity: layout === u32 ? 16 : 1024 });
         const values: number[] = range(12);
-        values[bad] = -1n as unknown as number;
+        values[bad] = layout === u32 ? -1 : 1n as unknown as number;
         let sent = 0;
         const onSent = (count: number) => void (sent = count);
         const refused = { name: layout === u32 ? "RangeError" : "TypeError" };
@@ -503,7 +507,7 @@ test("push() after close() of the sender throws, whatever was pending", () => {
 test("writer() throws for a chunk that cannot be", () => {
   using both = pair(u32);
   for (const chunk of [0, -1, 1.5, NaN, "4"]) {
-    throws(() => both.sender.writer({ chunk: chunk as number }), { name: "RangeError" });
+    throws(() => both.sender.writer({ chunk: chunk as number }), { name: refusalOf(chunk) });
   }
   throws(() => both.sender.writer({ wait: "nap" as "spin" }), { name: "TypeError" });
 });
@@ -535,13 +539,13 @@ test("commit() sends nothing when zero, and throws for more than was reserved", 
   throws(() => sender.commit(1), { name: "RangeError" });
   sender.reserve(2);
   for (const count of [3, -1, 0.5, NaN, "1"]) {
-    throws(() => sender.commit(count as number), { name: "RangeError" });
+    throws(() => sender.commit(count as number), { name: refusalOf(count) });
   }
   sender.commit(0);
   throws(() => sender.commit(1), { name: "RangeError" });
   assert.deepEqual(receiver.tryReceive(), { state: "empty" });
   for (const count of [0, -1, 1.5, NaN, "1"]) {
-    throws(() => sender.reserve(count as number), { name: "RangeError" });
+    throws(() => sender.reserve(count as number), { name: refusalOf(count) });
   }
 });
 

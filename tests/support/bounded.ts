@@ -105,6 +105,11 @@ export async function rejectionOf(promise: PromiseLike<unknown>): Promise<unknow
   return outcome.error;
 }
 
+/** The name of the error of what should be a number in a range: a wrong type comes first. */
+export function refusalOf(value: unknown): "RangeError" | "TypeError" {
+  return typeof value === "number" ? "RangeError" : "TypeError";
+}
+
 /** An error of an operation on a closed channel. */
 export const channelClosed: ExpectedError = { name: "ChannelClosedError", code: "CHANNEL_CLOSED" };
 
