@@ -12,7 +12,7 @@
 export type NativeType = "u32" | "i32" | "f64" | "buffer";
 
 /** The version of the C ABI this module speaks; the library must answer the same. */
-export const abiVersion = 10;
+export const abiVersion = 11;
 
 /** Name, parameters (each with its C name) and result of every function the library exports. */
 export const symbols = {
@@ -109,6 +109,14 @@ export const symbols = {
   },
   millrace_endpoint_close_state: {
     parameters: ["u32"], // uint32_t endpoint
+    result: "i32",
+  },
+  millrace_endpoint_close_with_reason: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // const uint8_t *reason
+      "u32", // uint32_t reason_bytes
+    ],
     result: "i32",
   },
   millrace_endpoint_reason: {
@@ -543,6 +551,14 @@ export const nativeSymbols = {
     parameters: ["u32"], // uint32_t handle
     result: "i32",
   },
+  millrace_close_with_reason: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // const uint8_t *reason
+      "u32", // uint32_t reason_bytes
+    ],
+    result: "i32",
+  },
   millrace_ring: {
     parameters: [
       "u32", // uint32_t endpoint
@@ -691,7 +707,7 @@ export const Limits = {
   senders: 4096,
   receivers: 64,
   ringBytes: 2 ** 32,
-  reasonBytes: 1024,
+  reasonBytes: 2048,
   nodesTold: 64,
   cpus: 8192,
   slabs: 2 ** 20,

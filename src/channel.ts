@@ -16,7 +16,7 @@ import { codecOf, type Layout } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { type Placement, readPlacement } from "./placement.ts";
-import { encodeReason } from "./reason.ts";
+import { encodeReason, readReason, withCause } from "./reason.ts";
 import { limitsOf, PendingPromise, PendingQueue, type WaitLimits } from "./pending.ts";
 import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
@@ -347,16 +347,28 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   sender(options?: PlaceOptions): Sender<Value, Batch> {
     const { handle, bells } = this.#checkOpen("open a sender");
     this.#isShared = true;
-    return openSenderOn(
-      handle,
-      bells,
-      this.#layout,
-      this.#wait,
-      this.#pollBudget,
-      this.#pool,
-      options,
-      this.#place.numa,
+    return this.#explain(() =>
+      openSenderOn(
+        handle,
+        bells,
+        this.#layout,
+        this.#wait,
+        this.#pollBudget,
+        this.#pool,
+        options,
+        this.#place.numa,
+      )
     );
+  }
+
+  /** Has the error of a channel that is closed tell what it was closed with. */
+  #explain<Result>(attempt: () => Result): Result {
+    try {
+      return attempt();
+    } catch (error) {
+      if (error instanceof ChannelClosedError) withCause(error, readReason(this.#endpoint));
+      throw error;
+    }
   }
 
   /**
@@ -444,7 +456,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     const { handle, symbols } = this.#checkOpen(`issue a ticket for a ${kind}`);
     const right = new BigUint64Array(StructBytes.ticket / 8);
     this.#isShared = true;
-    check(symbols.millrace_ticket_issue(handle, role, right), `issue a ticket for a ${kind}`);
+    const action = `issue a ticket for a ${kind}`;
+    this.#explain(() => check(symbols.millrace_ticket_issue(handle, role, right), action));
     return right;
   }
 
@@ -537,16 +550,34 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
 
   /**
    * Closes the channel: nothing more is accepted, whoever waits is woken, what was sent can still be
-   * received. Idempotent.
+   * received. Idempotent, but that a reason can be added as long as there is none, after the last sender
+   * has gone: `using sender` closes before a `catch` around it runs. Who had seen the end by then saw a
+   * clean one; {@linkcode Sender.close} with a reason leaves no such gap.
    *
-   * @param reason If given, receives reject with it once the channel is drained. An error keeps its
-   *   name and message, other values travel as JSON; a kilobyte at most.
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { ChannelClosedError, mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * const receiver = channel.receiver();
+   * channel.close(new RangeError("the river is dry"));
+   * const error = await receiver.receive().catch((error) => error);
+   * assert(error instanceof ChannelClosedError && error.cause instanceof RangeError);
+   * ```
+   *
+   * @param reason If given, the end is a failure: every receive and iteration that comes to it, and every
+   *   send from now on, throws {@linkcode ChannelClosedError} with the reason as its `cause`. An error
+   *   keeps its `name`, `message`, `code` (if that is a string) and `cause`, and its class if that is
+   *   one of JavaScript's or Millrace's; other values travel as JSON. It has room for 2048 bytes; what
+   *   does not fit is cut and ends with "…".
    */
   close(...reason: [reason: unknown] | []): void {
-    if (this.#isDisposed) return;
-    const { handle, symbols, bells } = this.#endpoint;
+    // The reason's own code may dispose of this channel.
     const encoded = reason.length === 0 ? new Uint8Array(1) : encodeReason(reason[0]);
     const length = reason.length === 0 ? 0 : encoded.length;
+    if (this.#isDisposed) return;
+    const { handle, symbols, bells } = this.#endpoint;
     bells.ring(
       check(symbols.millrace_channel_close(handle, encoded, length), "close the channel"),
       0,

@@ -139,8 +139,10 @@ export class Endpoint {
   /**
    * Closes the endpoint. Every view of its memory has length 0 afterwards, so nothing that was kept
    * can read what the memory becomes.
+   *
+   * @param reason Why, encoded, if the channel is to end with it.
    */
-  close(): void {
+  close(reason?: Uint8Array): void {
     if (this.handle === 0) return;
     const handle = this.handle;
     this.handle = 0;
@@ -148,7 +150,9 @@ export class Endpoint {
       // Somebody has transferred it away, or will not let it go: we cannot take it back, so it stays.
       if (!detach(memory)) this.symbols.millrace_endpoint_quarantine(handle);
     }
-    const answer = this.symbols.millrace_endpoint_close(handle);
+    const answer = reason === undefined
+      ? this.symbols.millrace_endpoint_close(handle)
+      : this.symbols.millrace_endpoint_close_with_reason(handle, reason, reason.length);
     if (answer > 0) this.bells.ring(answer, this.info.index);
     for (const close of this.#onClose.splice(0)) close();
   }

@@ -27,7 +27,7 @@ import type { Layout } from "./layout.ts";
  * uses `receive()`, or a larger capacity.
  *
  * Values of one sender that one receiver gets are in the order they were sent, but for those offered
- * again.
+ * again. The order between different senders is not kept, as with {@linkcode mpsc}.
  *
  * @example
  * ```ts

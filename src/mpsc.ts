@@ -10,6 +10,10 @@ import type { Layout } from "./layout.ts";
 /**
  * Creates a channel from many senders to one receiver, in any threads of this process.
  *
+ * Values of one sender are received in the order they were sent. The order between different senders is
+ * not kept, not even where one sent after it was told that the other had: each sender has a ring of its
+ * own, and the receiver goes from ring to ring.
+ *
  * @example
  * ```ts
  * import assert from "node:assert/strict";

@@ -18,7 +18,7 @@ import { describe } from "./describe.ts";
 import { codecOf, type Layout } from "./layout.ts";
 import { checkReceiverPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
-import { readReason } from "./reason.ts";
+import { closedError, encodeReason, failureOf } from "./reason.ts";
 import { armBell } from "./ringer.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readCounters } from "./statistics.ts";
@@ -291,8 +291,8 @@ export class Receiver<Value, Batch = Value[]>
    * Receives a value, waiting for one if need be. Calls are served in their order. The value is the
    * caller's: if its Worker dies, nobody else gets it.
    *
-   * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was
-   *   closed with a reason, that is thrown instead.
+   * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was closed
+   *   with a reason, that is the `cause`.
    */
   receive(options?: ReceiveOptions): Promise<Value> {
     try {
@@ -422,14 +422,9 @@ export class Receiver<Value, Batch = Value[]>
     this.#endpoint.bells.ringDrain();
   }
 
-  /** What a receive that finds the channel ended throws: the reason of its close, if there was one. */
-  #endError(): unknown {
-    const closing = readReason(this.#endpoint);
-    if (closing !== undefined) return closing.reason;
-    return new ChannelClosedError(
-      "CHANNEL_CLOSED",
-      "Cannot receive: the channel is closed and drained",
-    );
+  /** What a receive that finds the channel ended throws. */
+  #endError(): ChannelClosedError {
+    return closedError(this.#endpoint, "receive", "closed and drained");
   }
 
   /** Takes a value and gives its place back, even if it cannot be decoded. */
@@ -468,8 +463,8 @@ export class Receiver<Value, Batch = Value[]>
    * Receives a value, blocking this thread until there is one. For Workers: it stops the event loop.
    *
    * @throws {TimeoutError} If the time is up.
-   * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was
-   *   closed with a reason, that is thrown instead.
+   * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was closed
+   *   with a reason, that is the `cause`.
    */
   receiveSync(options?: WaitOptions): Value {
     let value: Value | undefined;
@@ -519,8 +514,8 @@ export class Receiver<Value, Batch = Value[]>
   }
 
   /**
-   * Values until the channel is closed and drained, or this receiver is closed; throws the reason
-   * the channel was closed with, if any. Where receivers share the channel, a value counts as handled
+   * Values until the channel is closed and drained, or this receiver is closed. If the channel was closed
+   * with a reason, {@linkcode ChannelClosedError} is thrown in the end, with the reason as its `cause`. Where receivers share the channel, a value counts as handled
    * when the next one is asked for, or another receive of this receiver comes between.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
@@ -593,9 +588,9 @@ export class Receiver<Value, Batch = Value[]>
       },
       end: () => {
         waiting.delete(entry);
-        const closing = readReason(this.#endpoint);
-        if (closing === undefined) resolve({ done: true, value: undefined });
-        else reject(closing.reason);
+        const failure = failureOf(this.#endpoint);
+        if (failure === undefined) resolve({ done: true, value: undefined });
+        else reject(failure);
       },
       isIteration: true,
     };
@@ -616,7 +611,9 @@ export class Receiver<Value, Batch = Value[]>
   /**
    * Batches of values, each all that was there up to `max`, until the channel is closed and
    * drained, or this receiver is closed. Each batch is the caller's own. Where receivers share the
-   * channel, a batch is what one claim found, and counts as handled when the next one is asked for.
+   * channel, a batch is what one claim found, and counts as handled when the next one is asked for. If
+   * the channel was closed with a reason, {@linkcode ChannelClosedError} is thrown in the end, with the
+   * reason as its `cause`.
    */
   async *batches(
     options?: ReceiveOptions & { readonly max?: number },
@@ -640,8 +637,8 @@ export class Receiver<Value, Batch = Value[]>
         }
       }
     }
-    const closing = readReason(this.#endpoint);
-    if (closing !== undefined) throw closing.reason;
+    const failure = failureOf(this.#endpoint);
+    if (failure !== undefined) throw failure;
   }
 
   /**
@@ -755,7 +752,7 @@ export class Receiver<Value, Batch = Value[]>
         claim: this.#claim,
         endpoint: this.#endpoint,
         ready: (claim, signal) => this.#waitUntilReady(claim, signal),
-        reason: () => readReason(this.#endpoint),
+        failure: () => failureOf(this.#endpoint),
         finished: () => {
           this.#run = undefined;
         },
@@ -769,8 +766,9 @@ export class Receiver<Value, Batch = Value[]>
   }
 
   /**
-   * A stream of the values. It ends when the channel is closed and drained, and errors with the
-   * reason it was closed with, if any. Cancelling it closes this receiver.
+   * A stream of the values. It ends when the channel is closed and drained; if that was closed with a
+   * reason, the stream errors with {@linkcode ChannelClosedError}, whose `cause` is the reason. Cancelling
+   * it closes this receiver.
    */
   toReadableStream(): ReadableStream<Value> {
     const values = this[Symbol.asyncIterator]();
@@ -830,12 +828,16 @@ export class Receiver<Value, Batch = Value[]>
    * receives that wait reject, what was sent and not received is gone. To drain first, close the
    * channel and receive until it ends. What this receiver has claimed and not handed out goes to the
    * others. Idempotent.
+   *
+   * @param reason Why nothing more is received, if this is a failure. With the last receiver, the error
+   *   that senders get has it as its `cause`; it is carried as that of {@linkcode Channel.close}.
    */
-  close(): void {
+  close(...reason: [reason: unknown] | []): void {
+    const encoded = reason.length === 0 ? undefined : encodeReason(reason[0]);
     if (this.#endpoint.handle === 0) return;
     this.#consumer.settle();
     this.#waiter.cancel();
-    this.#endpoint.close();
+    this.#endpoint.close(encoded);
     const error = new ChannelClosedError(
       "ENDPOINT_CLOSED",
       "Cannot receive: this receiver has been closed",

@@ -8,7 +8,7 @@ import { checkDuration, checkFunction, checkInteger } from "./check.ts";
 import type { Consumer } from "./consumer.ts";
 import { ended } from "./consumer.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { ClosingReason } from "./reason.ts";
+import type { ChannelClosedError } from "./errors.ts";
 import { signalOf } from "./signal.ts";
 import { nowMs, setImmediate } from "./timers.ts";
 
@@ -41,7 +41,8 @@ export interface RunSource<Value, Batch> {
   readonly claim: number;
   /** Claims up to so many messages: true when there is something, false when the channel has ended. */
   readonly ready: (claim: number, signal: AbortSignal) => Promise<boolean>;
-  readonly reason: () => ClosingReason | undefined;
+  /** What the channel ended with, if that was no clean end. */
+  readonly failure: () => ChannelClosedError | undefined;
   readonly finished: () => void;
   readonly ended: () => void;
 }
@@ -59,8 +60,8 @@ const messagesBetweenClockReads = 32;
 export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   /**
    * Resolves when the loop has ended: the channel is closed and drained, or the loop was stopped.
-   * Rejects with what the handler threw, with the reason the channel was closed with, or with the
-   * reason of the signal. What the handler threw is an unhandled rejection, as of any promise, if nobody
+   * Rejects with what the handler threw, with `ChannelClosedError` if the channel was closed with a
+   * reason, which is its `cause`, or with the reason of the signal. What the handler threw is an unhandled rejection, as of any promise, if nobody
    * awaits or catches this one, or called `stop()` before, or holds the loop by `await using`.
    */
   readonly finished: Promise<RunSummary>;
@@ -141,7 +142,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   }
 
   async #loop(): Promise<RunSummary> {
-    const { consumer, endpoint, ended: tellEnd, reason, finished } = this.#source;
+    const { consumer, endpoint, ended: tellEnd, failure, finished } = this.#source;
     // run() returns before the first value is handed out, or anything has failed.
     await Promise.resolve();
     try {
@@ -157,10 +158,10 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
           if (endpoint.handle === 0) return this.#summary("closed");
           if (there === ended) {
             tellEnd();
-            const closing = reason();
-            if (closing === undefined) return this.#summary("closed");
+            const error = failure();
+            if (error === undefined) return this.#summary("closed");
             this.#finishQuietly();
-            throw closing.reason;
+            throw error;
           }
           if (this.#isStopping && this.#hasReachedMark()) return this.#summary("stopped");
           if (there > 0) await nextTurn();

@@ -14,7 +14,7 @@ import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
 import { describe } from "./describe.ts";
 import { codecOf, type Layout } from "./layout.ts";
-import { peerDied } from "./reason.ts";
+import { closedError, type ClosingReason, encodeReason, withCause } from "./reason.ts";
 import { type Checkpoint, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import {
@@ -75,7 +75,8 @@ export const makeSender = Symbol("makeSender");
  * Sends values into a channel. It belongs to the thread that opened it: to send from a Worker, post
  * it a ticket ({@linkcode Channel.senderTicket}) and open that there.
  *
- * Values of one sender arrive in the order they were sent.
+ * Values of one sender arrive in the order they were sent. The order between different senders is not
+ * kept.
  *
  * @example
  * ```ts
@@ -110,6 +111,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   });
   /** What the last reserve() gave, and where the producer stood then. */
   #reserved: { readonly length: number; readonly at: Checkpoint } | undefined;
+  /** What this sender was closed with. */
+  #closing: ClosingReason | undefined;
 
   /** Made by the library: see {@linkcode Channel.sender} and {@linkcode Sender.open}. */
   private constructor(
@@ -371,15 +374,16 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
 
   #closedError(...unsent: [value: unknown] | []): MillraceError {
     const { handle, symbols } = this.#endpoint;
-    const isOwn = handle === 0;
-    const state = isOwn ? CloseState.closed : symbols.millrace_endpoint_close_state(handle);
-    if (state === CloseState.peerDied) return peerDied("send", ...unsent);
+    if (handle === 0) {
+      const message = "Cannot send: this sender has been closed";
+      return withCause(
+        new ChannelClosedError("ENDPOINT_CLOSED", message, ...unsent),
+        this.#closing,
+      );
+    }
+    const state = symbols.millrace_endpoint_close_state(handle);
     if (state === CloseState.corrupt) return this.#endpoint.corrupt("send");
-    return new ChannelClosedError(
-      isOwn ? "ENDPOINT_CLOSED" : "CHANNEL_CLOSED",
-      isOwn ? "Cannot send: this sender has been closed" : "Cannot send: the channel is closed",
-      ...unsent,
-    );
+    return closedError(this.#endpoint, "send", "closed", ...unsent);
   }
 
   /**
@@ -618,14 +622,15 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * A stream that sends what is written to it. Closing the stream closes this sender; so does
-   * aborting it.
+   * A stream that sends what is written to it. Closing the stream closes this sender. Aborting it, as
+   * a pipe does whose source fails, closes this sender with the reason of the abort, so that no receiver
+   * takes what was sent for the whole: see {@linkcode Sender.close}.
    */
   toWritableStream(): WritableStream<Value> {
     return new WritableStream<Value>({
       write: (value, { signal }) => this.send(value, { signal }),
       close: () => this.close(),
-      abort: () => this.close(),
+      abort: (reason) => this.close(reason),
     });
   }
 
@@ -645,12 +650,39 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * Closes this sender: what was sent, a writer's last chunk included, is delivered. (If the channel
    * is closed already that chunk is dropped; `flush()` before tells what it held.) Sends that still
    * wait for room reject. When it was the last sender the channel ends. Idempotent.
+   *
+   * With a reason this sender has failed, and closes the channel: other senders can send no more, and
+   * every receiver gets, after all that was sent, {@linkcode ChannelClosedError} with the reason as its
+   * `cause`, instead of an end that looks as if all was well.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { ChannelClosedError, mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * const receiver = channel.receiver();
+   * const sender = channel.sender();
+   * try {
+   *   await sender.send(1);
+   *   throw new Error("the source failed");
+   * } catch (error) {
+   *   sender.close(error);
+   * }
+   * const end = await Array.fromAsync(receiver).catch((error) => error);
+   * assert(end instanceof ChannelClosedError && end.cause instanceof Error);
+   * assert(end.cause.message === "the source failed");
+   * ```
+   *
+   * @param reason Why, if this is a failure. It is carried as that of {@linkcode Channel.close}.
    */
-  close(): void {
+  close(...reason: [reason: unknown] | []): void {
+    const encoded = reason.length === 0 ? undefined : encodeReason(reason[0]);
     if (this.#endpoint.handle === 0) return;
+    if (reason.length !== 0) this.#closing = { reason: reason[0] };
     this.#publishLast();
     this.#waiter.cancel();
-    this.#endpoint.close();
+    this.#endpoint.close(encoded);
     for (const wait of this.#pending.takeAll()) wait.reject(this.#closedErrorOf(wait));
   }
 

@@ -9,15 +9,7 @@ import {
   u32,
   utf8,
 } from "../mod.ts";
-import {
-  channelClosed,
-  isPending,
-  nextTurn,
-  rejectionOf,
-  rejects,
-  throws,
-  within,
-} from "./support/bounded.ts";
+import { channelClosed, isPending, nextTurn, rejects, throws, within } from "./support/bounded.ts";
 import {
   channelsAlive,
   channelsSettled,
@@ -214,64 +206,6 @@ test("close() wakes pending receives and sends of every endpoint", async () => {
     assert.equal("value" in error, false);
   }
   assert.equal(await within(ready, "ready() of a closed channel"), false);
-});
-
-test("close(reason) makes receives reject with the reason once the channel is drained", async () => {
-  using both = pair(u32);
-  const { channel, sender, receiver } = both;
-  sender.trySend(1);
-  const pending = receiver.receive();
-  channel.close(new RangeError("the river is dry"));
-  channel.close(new TypeError("only the first reason counts"));
-  assert.equal(await pending, 1);
-  const reason = { name: "RangeError", message: /^the river is dry$/ };
-  await rejects(receiver.receive(), reason);
-  await rejects(receiver.receive(), reason);
-  assert.deepEqual(receiver.tryReceive(), { state: "closed" });
-  await rejects(Array.fromAsync(receiver), reason);
-  await rejects(Array.fromAsync(receiver.batches()), reason);
-  throws(() => receiver.receiveSync(), reason);
-  await rejects(Array.fromAsync(receiver.toReadableStream()), reason);
-  const error = await rejects(sender.send(2), channelClosed) as ChannelClosedError;
-  assert.equal(error.value, 2);
-});
-
-test("close(reason) carries any JSON value, and never fails for the reason's sake", async () => {
-  const reasonOf = async (reason: unknown) => {
-    using both = pair(u32);
-    both.channel.close(reason);
-    assert.equal(both.channel.closed, true);
-    return await rejectionOf(both.receiver.receive());
-  };
-  assert.deepEqual(await reasonOf({ code: 7, list: [1, null] }), { code: 7, list: [1, null] });
-  assert.equal(await reasonOf("dry"), "dry");
-  assert.equal(await reasonOf(null), null);
-  assert.equal(await reasonOf(0), 0);
-
-  const circular = Object.create(null);
-  circular.self = circular;
-  const hostile = Object.assign(new Error(), { message: 5, name: Symbol("name") });
-  const throwing = {
-    toJSON() {
-      throw new Error("no");
-    },
-    toString() {
-      throw new Error("no");
-    },
-  };
-  for (const reason of [circular, hostile, throwing, Symbol("s"), 1n, () => {}]) {
-    await reasonOf(reason);
-  }
-  const long = await reasonOf(new Error("€".repeat(10_000))) as Error;
-  assert.match(long.message, /^€+$/);
-  const longText = await reasonOf("\u0001".repeat(10_000)) as string;
-  assert.equal(longText.replaceAll("\u0001", ""), "");
-});
-
-test("close(undefined) makes receives reject with undefined, as in @std/async", async () => {
-  using both = pair(u32);
-  both.channel.close(undefined);
-  assert.equal(await rejectionOf(both.receiver.receive()), undefined);
 });
 
 test("a channel ends when its last sender closes, not before", async () => {

@@ -484,7 +484,8 @@ test("toReadableStream() errors with the reason of the close", async () => {
   both.channel.close(new Error("dry"));
   const reader = both.receiver.toReadableStream().getReader();
   assert.deepEqual(await reader.read(), { done: false, value: 1 });
-  await rejects(reader.read(), { name: "Error", message: /dry/ });
+  const error = await rejects(reader.read(), channelClosed);
+  assert.equal((error.cause as Error).message, "dry");
 });
 
 // ---- close ----

@@ -652,7 +652,9 @@ test("toWritableStream() ends the sender when it is aborted, also while a write 
   await nextTurn();
   await within(writer.abort(new Error("enough")), "the abort", 2000);
   assert.equal(sender.closed, true);
-  assert.deepEqual(await collect(receiver), [1]);
+  assert.equal(await receiver.receive(), 1);
+  const error = await rejects(receiver.receive(), channelClosed);
+  assert.equal((error.cause as Error).message, "enough");
 });
 
 test("toWritableStream() errors when the channel is closed", async () => {

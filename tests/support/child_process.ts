@@ -26,6 +26,12 @@ const tasks: Record<string, () => Promise<void>> = {
       while (!sender.trySend(value)) await new Promise((resolve) => setImmediate(resolve));
     }
   },
+  /** Sends a value, and closes with a reason. */
+  async sendAndFail() {
+    const sender = await Sender.connect(place, { layout: u32 });
+    await sender.send(1);
+    sender.close(new RangeError("the river is dry"));
+  },
   /** Sends 0, 1, 2, … and stays. */
   async sendAndStay() {
     const sender = await Sender.connect(place, { layout: u32 });

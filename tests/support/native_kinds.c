@@ -120,6 +120,36 @@ static void fixed(uint32_t kind) {
     EXPECT(MILLRACE_INVALID_HANDLE, millrace_close(channel));
 }
 
+/* A sender that fails, and the last receiver that does: the other side is told why. */
+static void reasons(uint32_t kind) {
+    uint32_t channel = create(kind, 8, 0);
+    millrace_endpoint_info info;
+    uint32_t sender = open_on(channel, MILLRACE_SENDER, &info);
+    uint32_t receiver = open_on(channel, MILLRACE_RECEIVER, &info);
+    uint64_t value = 1;
+    uint32_t bytes;
+    uint8_t reason[8] = {0};
+    EXPECT(MILLRACE_OK, millrace_send(sender, &value, sizeof value, 0));
+    EXPECT(MILLRACE_INVALID_HANDLE, millrace_close_with_reason(channel, reason, 1));
+    EXPECT(0, millrace_close_with_reason(sender, (const uint8_t *)"dry", 3));
+    EXPECT(MILLRACE_INVALID_HANDLE, millrace_close_with_reason(sender, (const uint8_t *)"dry", 3));
+    EXPECT(MILLRACE_OK, millrace_receive(receiver, &value, sizeof value, &bytes, MILLRACE_FOREVER));
+    EXPECT(MILLRACE_ENDED, millrace_receive(receiver, &value, sizeof value, &bytes, MILLRACE_FOREVER));
+    EXPECT(3, millrace_endpoint_reason(receiver, reason, sizeof reason));
+    EXPECT(0, memcmp(reason, "dry", 3));
+    EXPECT(0, millrace_close(receiver));
+    EXPECT(0, millrace_close(channel));
+
+    channel = create(kind, 8, 0);
+    sender = open_on(channel, MILLRACE_SENDER, &info);
+    receiver = open_on(channel, MILLRACE_RECEIVER, &info);
+    EXPECT(0, millrace_close_with_reason(receiver, (const uint8_t *)"full", 4));
+    EXPECT(MILLRACE_CHANNEL_CLOSED, millrace_send(sender, &value, sizeof value, MILLRACE_FOREVER));
+    EXPECT(4, millrace_endpoint_reason(sender, reason, sizeof reason));
+    EXPECT(0, millrace_close_with_reason(sender, NULL, 0));
+    EXPECT(0, millrace_close(channel));
+}
+
 static void records(uint32_t kind) {
     uint32_t channel = create(kind, 8, 1);
     millrace_endpoint_info info;
@@ -221,6 +251,7 @@ static void threads(uint32_t kind) {
 int main(void) {
     for (uint32_t kind = MILLRACE_MPSC; kind <= MILLRACE_MPMC; kind++) {
         fixed(kind);
+        reasons(kind);
         records(kind);
         threads(kind);
     }

@@ -153,6 +153,12 @@ export function whereabouts(): Whereabouts {
 
 /** The tasks, by name. */
 const tasks = {
+  /** Sends a value, and closes with a reason. */
+  async sendAndFail(ticket: SenderTicket<number, Uint32Array>): Promise<void> {
+    const sender = Sender.open(ticket);
+    await sender.send(1);
+    sender.close(new RangeError("the river is dry"));
+  },
   /** Opens a sender and keeps it. */
   openSender(ticket: SenderTicket<unknown, unknown>, options?: PlaceOptions): void {
     sender = Sender.open(ticket, options);

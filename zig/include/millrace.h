@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define MILLRACE_ABI_VERSION 10
+#define MILLRACE_ABI_VERSION 11
 
 /* What a negative answer means. */
 typedef enum millrace_status {
@@ -296,7 +296,13 @@ int32_t millrace_thread_pause(uint32_t hints);
 
 /* Creates a channel; answers its handle. */
 int32_t millrace_channel_create(const millrace_channel_options *options);
-/* Refuses new messages and wakes everyone who waits; what was committed can still be received. */
+/* Bytes of a closing reason. */
+#define MILLRACE_REASON_BYTES_MAX 2048
+/* Refuses new messages and wakes everyone who waits; what was committed can still be received. With a
+ * reason (of MILLRACE_REASON_BYTES_MAX bytes at most, the rest is cut; NULL or 0 bytes for none) the end
+ * is a failure: JavaScript that receives, or sends, gets it as the cause of its ChannelClosedError. The
+ * first reason counts; one can be added after the last sender has gone. It is text in UTF-8; what
+ * JavaScript gives is JSON, {"error":{"name":...,"message":...,"code":...,"cause":...}} or {"value":...}. */
 int32_t millrace_channel_close(uint32_t channel, const uint8_t *reason, uint32_t reason_bytes);
 /* Closes, revokes unused tickets, and gives the handle up. */
 int32_t millrace_channel_dispose(uint32_t channel);
@@ -317,6 +323,10 @@ int32_t millrace_endpoint_open_at(const millrace_ticket *ticket, uint32_t role,
 int32_t millrace_endpoint_open_on_at(uint32_t channel, uint32_t role, const millrace_place *place,
                                      millrace_endpoint_info *info);
 int32_t millrace_endpoint_close(uint32_t endpoint);
+/* Closes a sender, and with it the channel, which ends with this reason for everyone: what was committed
+ * can still be received, and no receiver sees the end without the reason. Of a receiver, its senders get
+ * the reason if it is the last. Answers the bells to ring. */
+int32_t millrace_endpoint_close_with_reason(uint32_t endpoint, const uint8_t *reason, uint32_t reason_bytes);
 /* Says that a view of the channel's memory is in the program's hands: if the thread dies without
  * closing the endpoint, the channel's address range stays reserved. */
 int32_t millrace_endpoint_expose(uint32_t endpoint);
@@ -330,7 +340,8 @@ int32_t millrace_endpoint_ring(uint32_t endpoint, uint32_t ring, uint64_t place[
 /* A number that changes when a thread has died that may have owed this channel a bell. */
 int32_t millrace_endpoint_orphans(uint32_t endpoint);
 int32_t millrace_endpoint_close_state(uint32_t endpoint);
-/* Copies the reason given to close; answers its bytes. */
+/* Copies the reason the channel was closed with; answers its bytes, 0 for none. Another process can have
+ * written it: trust nothing in it. */
 int32_t millrace_endpoint_reason(uint32_t endpoint, uint8_t *reason, uint32_t reason_bytes);
 int32_t millrace_endpoint_statistics(uint32_t endpoint, millrace_statistics *statistics);
 /* Tells of the rings that have a sender, rings_max at most; answers of how many. */
@@ -418,6 +429,8 @@ int32_t millrace_receive(uint32_t receiver, void *buffer, uint32_t buffer_bytes,
 int32_t millrace_receive_many(uint32_t receiver, void *buffer, uint32_t buffer_bytes, uint32_t timeout_us);
 /* Closes an endpoint, or disposes of a channel. */
 int32_t millrace_close(uint32_t handle);
+/* As millrace_endpoint_close_with_reason. */
+int32_t millrace_close_with_reason(uint32_t endpoint, const uint8_t *reason, uint32_t reason_bytes);
 /* For the calls above that answer bells: `millrace_ring(sender, millrace_sender_commit(sender, 1, 1))`
  * has them rung. A negative answer is passed on. The endpoint is the one the call was about, or any of
  * the channel. */

@@ -27,7 +27,7 @@ const share = @import("share.zig");
 const sockets = @import("os/sockets.zig");
 
 /// Changes whenever a signature, a struct or the meaning of a number does.
-pub const abi_version = 10;
+pub const abi_version = 11;
 
 pub const Status = enum(i32) {
     ok = 0,
@@ -331,6 +331,13 @@ export fn millrace_endpoint_close_state(handle: u32) i32 {
     return @intCast(@min(endpoint.closeState(slot), std.math.maxInt(i32)));
 }
 
+/// Closes a sender, and the channel with the reason it gives; or a receiver, whose senders get it if it is
+/// the last.
+export fn millrace_endpoint_close_with_reason(handle: u32, reason: ?[*]const u8, reason_bytes: u32) i32 {
+    const text: []const u8 = if (reason) |bytes| bytes[0..reason_bytes] else "";
+    return bellsNumber(endpoint.closeWithReason(handle, text) catch |err| return Status.of(err));
+}
+
 /// Copies the reason given to close(); returns its bytes.
 export fn millrace_endpoint_reason(handle: u32, buffer: [*]u8, buffer_bytes: u32) i32 {
     const slot = endpoint.find(handle) catch |err| return Status.of(err);
@@ -562,6 +569,13 @@ fn releasedRing(slot: *const endpoint.Slot) u32 {
 /// Closes an endpoint, or disposes of a channel.
 export fn millrace_close(handle: u32) i32 {
     endpoint.closeAndRing(handle) catch |err| return Status.of(err);
+    return 0;
+}
+
+/// As millrace_endpoint_close_with_reason, and has the bells rung.
+export fn millrace_close_with_reason(handle: u32, reason: ?[*]const u8, reason_bytes: u32) i32 {
+    const text: []const u8 = if (reason) |bytes| bytes[0..reason_bytes] else "";
+    endpoint.closeWithReasonAndRing(handle, text) catch |err| return Status.of(err);
     return 0;
 }
 

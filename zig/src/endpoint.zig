@@ -15,6 +15,7 @@ const Pool = pool_module.Pool;
 const segment_module = @import("segment.zig");
 const Notifier = @import("event_fd.zig").Notifier;
 const placement = @import("placement.zig");
+const reason_module = @import("reason.zig");
 const Receiver = @import("receiver.zig").Receiver;
 const ringer_module = @import("ringer.zig");
 const Segment = segment_module.Segment;
@@ -317,7 +318,7 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
         const channel = slot.channel;
         // Its views could not be detached: one that was transferred to another thread is still good.
         if (slot.is_exposed) channel.is_quarantined = true;
-        _ = closeSlot(slot, .cannot_ring);
+        _ = closeSlot(slot, .cannot_ring, "");
         if (slot.body == .channel) {
             endWithoutOwner(channel, .cannot_ring);
             returnUnreceivable(channel);
@@ -553,13 +554,7 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells 
     mutex.lock();
     defer mutex.unlock();
     const slot = try find(handle);
-    const control = slot.channel.segment.control();
-    if (ledger_module.isOpen(slot.channel.segment)) {
-        const length: u32 = @intCast(@min(reason.len, segment_module.reason_bytes_max));
-        @memcpy(control.reason[0..length], reason[0..length]);
-        // Release: with the close below; pairs with the acquire in readReason().
-        control.reason_bytes.store(length, .release);
-    }
+    _ = reason_module.putOrAdd(slot.channel.segment, reason);
     const is_first = channel_module.close(slot.channel.segment, .closed, .can_ring);
     interruptSlabSleepers(slot.channel);
     return .{ .all = is_first };
@@ -574,10 +569,7 @@ pub fn closeState(slot: *const Slot) u32 {
 }
 
 pub fn readReason(slot: *const Slot, buffer: []u8) u32 {
-    const control = slot.channel.segment.control();
-    const length = @min(control.reason_bytes.load(.acquire), segment_module.reason_bytes_max, buffer.len);
-    @memcpy(buffer[0..length], control.reason[0..length]);
-    return @intCast(length);
+    return reason_module.read(slot.channel.segment, buffer);
 }
 
 // ---- tickets and endpoints ----
@@ -808,7 +800,7 @@ fn endShares(channel: *Channel, opener: u32) void {
         const share: *Share = @fieldParentPtr("listed", node);
         if (share.opener != opener) continue;
         // Of this thread, as the opener, which keeps the channel.
-        _ = giveUp(findShare(share.handle) catch unreachable);
+        _ = giveUp(findShare(share.handle) catch unreachable, "");
     }
 }
 
@@ -990,8 +982,9 @@ fn placeRing(segment: Segment, ring: u32, place: placement.Request) placement.Er
     return placement.placeRing(segment, ring, place);
 }
 
-/// Closes what the slot stands for, and says which bells to ring.
-fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
+/// Closes what the slot stands for, and says which bells to ring. A sender with a reason closes the
+/// channel with it; a receiver, if it is the last.
+fn closeSlot(slot: *Slot, ringer: channel_module.Ringer, reason: []const u8) channel_module.Bells {
     switch (slot.body) {
         .channel => {
             endShares(slot.channel, slot.handle.raw);
@@ -1010,31 +1003,40 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer) channel_module.Bells {
             if (slot.channel.pool_endpoints == 0) {
                 slot.channel.references -= ticket_module.forgetChannel(slot.channel.id).pools;
             }
-            if (slot.channel.link) |link| _ = link.sayBye();
+            if (slot.channel.link) |link| _ = link.sayBye("");
             return .{};
         },
         .sender => |*sender| {
             if (slot.channel.link) |link| {
                 // The keeper does it. Where there is none everything is sealed.
                 sender.disarm();
-                _ = link.sayBye();
+                _ = link.sayBye(reason);
                 return .{};
             }
+            // Before the end that this sender may be: no receiver sees it without the reason.
+            const has_reason = reason_module.put(slot.channel.segment, reason);
             // Before the seal: then the ring can be another's.
             returnInFlight(slot.channel, pool_module.Uncommitted{
                 .segment = slot.channel.segment,
                 .ring = sender.producer.ring,
             });
             var bells = sender.close(ringer);
+            if (has_reason and channel_module.close(slot.channel.segment, .closed, ringer)) {
+                interruptSlabSleepers(slot.channel);
+                bells.all = ringer == .can_ring;
+            }
             if (dropSenderReference(slot.channel, ringer)) bells.all = ringer == .can_ring;
             return bells;
         },
         .receiver => |*receiver| {
-            if (slot.channel.link) |link| if (link.sayBye()) {
+            if (slot.channel.link) |link| if (link.sayBye(reason)) {
                 receiver.disarm();
                 return .{};
             };
+            const has_reason = reason_module.put(slot.channel.segment, reason);
             const bells = receiver.close(ringer);
+            // It was not the last: the others go on.
+            if (has_reason) reason_module.takeBackIfOpen(slot.channel.segment);
             returnUnreceivable(slot.channel);
             interruptSlabSleepers(slot.channel);
             return bells;
@@ -1146,7 +1148,23 @@ pub fn tellSlabSleepers(pool: *Channel) void {
 pub fn closeEndpoint(handle: u32) Error!channel_module.Bells {
     mutex.lock();
     defer mutex.unlock();
-    return giveUp(try findAny(handle));
+    return giveUp(try findAny(handle), "");
+}
+
+/// Closes a sender, and the channel with the reason it gives; or a receiver, whose senders get the
+/// reason if it is the last. In one step: nobody sees the end without the reason.
+pub fn closeWithReason(handle: u32, reason: []const u8) Error!channel_module.Bells {
+    mutex.lock();
+    defer mutex.unlock();
+    return giveUp(try findWithReason(handle), reason);
+}
+
+fn findWithReason(handle: u32) Error!*Slot {
+    const slot = try findAny(handle);
+    return switch (slot.body) {
+        .sender, .receiver => slot,
+        else => error.InvalidHandle,
+    };
 }
 
 /// Disposes of a channel: closes it, takes its unused tickets back, gives the handle back.
@@ -1163,20 +1181,31 @@ pub fn closeAndRing(handle: u32) Error!void {
     mutex.lock();
     defer mutex.unlock();
     const slot = try findAny(handle);
-    const channel = slot.channel;
     if (slot.body == .link) {
-        _ = giveUp(slot);
+        _ = giveUp(slot, "");
         return;
     }
+    endAndRing(slot, "");
+}
+
+/// closeWithReason(), and has the bells rung.
+pub fn closeWithReasonAndRing(handle: u32, reason: []const u8) Error!void {
+    mutex.lock();
+    defer mutex.unlock();
+    endAndRing(try findWithReason(handle), reason);
+}
+
+fn endAndRing(slot: *Slot, reason: []const u8) void {
+    const channel = slot.channel;
     channel.references += 1; // it outlives what follows
-    channel.ring(if (slot.body == .channel) dispose(slot) else giveUp(slot), 0);
+    channel.ring(if (slot.body == .channel) dispose(slot) else giveUp(slot, reason), 0);
     dereference(channel);
 }
 
-fn giveUp(slot: *Slot) channel_module.Bells {
+fn giveUp(slot: *Slot, reason: []const u8) channel_module.Bells {
     const channel = slot.channel;
     const keeps = slot.keeps;
-    const bells = closeSlot(slot, .can_ring);
+    const bells = closeSlot(slot, .can_ring, reason);
     free(slot);
     dereference(channel);
     if (keeps) |kept| dereference(kept);

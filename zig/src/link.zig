@@ -15,6 +15,7 @@ const endpoint = @import("endpoint.zig");
 const os = @import("os/linux.zig");
 const placement = @import("placement.zig");
 const protocol = @import("protocol.zig");
+const segment_module = @import("segment.zig");
 const sockets = @import("os/sockets.zig");
 const Role = @import("ticket.zig").Role;
 const Watched = @import("share.zig").Watched;
@@ -228,21 +229,27 @@ pub const Link = struct {
         if (channel.pool) |pool| endpoint.abandonPool(pool);
     }
 
-    /// Says that the endpoint is closed: the keeper gives back what it had. False: there is no keeper.
-    pub fn sayBye(self: *Link) bool {
+    /// Says that the endpoint is closed, and why if there is a reason: the keeper gives back what it had.
+    /// False: there is no keeper.
+    pub fn sayBye(self: *Link, reason: []const u8) bool {
         if (self.stateNow() != .open) return false;
         // What cannot be said the end of the connection tells.
-        self.tell(.{});
+        self.tell(.{}, reason[0..@min(reason.len, segment_module.reason_bytes_max)]);
         return true;
     }
 
-    fn tell(self: *Link, bye: protocol.Bye) void {
-        sockets.send(self.socket, std.mem.asBytes(&bye), &.{}) catch {};
+    fn tell(self: *Link, bye: protocol.Bye, reason: []const u8) void {
+        var message: [protocol.bye_bytes_max]u8 = undefined;
+        var head = bye;
+        head.reason_bytes = @intCast(reason.len);
+        @memcpy(message[0..@sizeOf(protocol.Bye)], std.mem.asBytes(&head));
+        @memcpy(message[@sizeOf(protocol.Bye)..][0..reason.len], reason);
+        sockets.send(self.socket, message[0 .. @sizeOf(protocol.Bye) + reason.len], &.{}) catch {};
     }
 
     pub fn destroy(self: *Link) void {
         self.unwatch();
-        if (self.stateNow() == .welcomed) self.tell(.{ .has_declined = 1 });
+        if (self.stateNow() == .welcomed) self.tell(.{ .has_declined = 1 }, "");
         os.closeDescriptor(self.socket);
         for (self.memories) |memory| if (memory) |opened| os.closeDescriptor(opened);
         if (self.descriptor.len != 0) allocator.free(self.descriptor);

@@ -45,6 +45,7 @@ pub const placement = @import("placement.zig");
 pub const pool = @import("pool.zig");
 pub const protocol = @import("protocol.zig");
 pub const proxy = @import("proxy.zig");
+pub const reason = @import("reason.zig");
 pub const ready_set = @import("ready_set.zig");
 pub const receiver = @import("receiver.zig");
 pub const ring = @import("ring.zig");

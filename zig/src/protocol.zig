@@ -5,16 +5,18 @@
 //!   keeper:   Welcome    the answer; with it the memory's descriptor, and its pool's if it has one, and
 //!                        behind it what the program that shares says about its values (the descriptor
 //!                        of a layout, opaque here)
-//!   process:  Bye        it has closed its endpoint. A connection that ends without it is a death. Where
-//!                        there is a pool the connection stays: what was received may still be in use.
+//!   process:  Bye        it has closed its endpoint; behind it the reason it closes the channel with, if
+//!                        it has one. A connection that ends without it is a death. Where there is a pool
+//!                        the connection stays: what was received may still be in use.
 //!
 //! Both sides are of one machine, so numbers are in its byte order. Either may be hostile: a message
-//! has one size, or, a welcome, a bounded one.
+//! has one size, or, a welcome and a farewell, a bounded one.
 
 const std = @import("std");
+const reason_bytes_max = @import("segment.zig").reason_bytes_max;
 
 /// Of what the messages mean; the memory has a version of its own.
-pub const version: u32 = 2;
+pub const version: u32 = 3;
 const magic: u64 = 0x6572_6977_6c6c_696d; // "millwire", little endian
 
 pub const descriptor_bytes_max = 64 << 10;
@@ -70,7 +72,8 @@ pub const Bye = extern struct {
     head: Head = .{ .type = .bye },
     /// 1: it never opened the endpoint it was given.
     has_declined: u32 = 0,
-    _: u32 = 0,
+    /// So many bytes follow: why the channel is closed.
+    reason_bytes: u32 = 0,
 };
 
 /// How a connection ends.
@@ -84,6 +87,7 @@ pub const End = enum {
 };
 
 pub const welcome_bytes_max = @sizeOf(Welcome) + descriptor_bytes_max;
+pub const bye_bytes_max = @sizeOf(Bye) + reason_bytes_max;
 
 pub const Error = error{
     /// It is none of these messages.
@@ -102,13 +106,26 @@ pub fn read(comptime Message: type, bytes: []const u8) Error!Message {
     return std.mem.bytesToValue(Message, bytes[0..@sizeOf(Message)]);
 }
 
-/// What the last words of a process mean.
-pub fn endOf(bytes: []const u8) End {
-    for ([_]End{ .closed, .declined }, 0..) |end, declined| {
-        const bye: Bye = .{ .has_declined = @intCast(declined) };
-        if (std.mem.eql(u8, bytes, std.mem.asBytes(&bye))) return end;
-    }
-    return .died;
+/// The last words of a process.
+pub const Farewell = struct {
+    how: End,
+    /// Why it closes the channel; empty: it does not say, or does not close it.
+    reason: []const u8 = "",
+};
+
+/// What they mean.
+pub fn farewellOf(bytes: []const u8) Farewell {
+    const died: Farewell = .{ .how = .died };
+    if (bytes.len < @sizeOf(Bye)) return died;
+    const bye = std.mem.bytesToValue(Bye, bytes[0..@sizeOf(Bye)]);
+    const reason = bytes[@sizeOf(Bye)..];
+    if (!std.meta.eql(bye.head, (Bye{}).head) or reason.len != bye.reason_bytes) return died;
+    if (reason.len > reason_bytes_max) return died;
+    return switch (bye.has_declined) {
+        0 => .{ .how = .closed, .reason = reason },
+        1 => if (reason.len == 0) .{ .how = .declined } else died,
+        else => died,
+    };
 }
 
 test "a message is read as it was written, and nothing else is" {
@@ -121,8 +138,26 @@ test "a message is read as it was written, and nothing else is" {
     var other = hello;
     other.head.version += 1;
     try std.testing.expectError(error.OtherVersion, read(Hello, std.mem.asBytes(&other)));
-    try std.testing.expectEqual(.closed, endOf(std.mem.asBytes(&Bye{})));
-    try std.testing.expectEqual(.declined, endOf(std.mem.asBytes(&Bye{ .has_declined = 1 })));
-    try std.testing.expectEqual(.died, endOf(std.mem.asBytes(&Bye{ .has_declined = 2 })));
-    try std.testing.expectEqual(.died, endOf(bytes));
+    try std.testing.expectEqual(.closed, farewellOf(std.mem.asBytes(&Bye{})).how);
+    try std.testing.expectEqual(.declined, farewellOf(std.mem.asBytes(&Bye{ .has_declined = 1 })).how);
+    try std.testing.expectEqual(.died, farewellOf(std.mem.asBytes(&Bye{ .has_declined = 2 })).how);
+    try std.testing.expectEqual(.died, farewellOf(bytes).how);
+}
+
+test "a farewell brings a reason as long as it says, and no longer than one may be" {
+    const with = std.mem.toBytes(Bye{ .reason_bytes = 3 }) ++ "dry";
+    const farewell = farewellOf(with);
+    try std.testing.expectEqual(.closed, farewell.how);
+    try std.testing.expectEqualStrings("dry", farewell.reason);
+    try std.testing.expectEqual(.died, farewellOf(with[0 .. with.len - 1]).how);
+    try std.testing.expectEqual(.died, farewellOf(with ++ "!").how);
+    try std.testing.expectEqual(.died, farewellOf(std.mem.toBytes(Bye{ .has_declined = 1, .reason_bytes = 3 }) ++ "dry").how);
+    try std.testing.expectEqual(.died, farewellOf(std.mem.toBytes(Bye{}) ++ "dry").how);
+    for ([_]u32{ reason_bytes_max, reason_bytes_max + 1 }) |length| {
+        const bye: Bye = .{ .reason_bytes = length };
+        var long: [bye_bytes_max + 1]u8 = @splat('x');
+        @memcpy(long[0..@sizeOf(Bye)], std.mem.asBytes(&bye));
+        const end: End = if (length == reason_bytes_max) .closed else .died;
+        try std.testing.expectEqual(end, farewellOf(long[0 .. @sizeOf(Bye) + length]).how);
+    }
 }

@@ -11,6 +11,7 @@ const endpoint = @import("endpoint.zig");
 const placement = @import("placement.zig");
 const pool_module = @import("pool.zig");
 const protocol = @import("protocol.zig");
+const reason = @import("reason.zig");
 const Receiver = @import("receiver.zig").Receiver;
 const Role = @import("ticket.zig").Role;
 const Sender = @import("sender.zig").Sender;
@@ -80,8 +81,11 @@ pub const Proxy = struct {
     }
 
     /// The other process has nothing here any more.
-    pub fn close(self: Proxy, how: protocol.End) void {
+    pub fn close(self: Proxy, farewell: protocol.Farewell) void {
         const channel = self.channel;
+        const how = farewell.how;
+        // Before the end that this may be.
+        const has_reason = reason.put(channel.segment, farewell.reason);
         switch (self.role) {
             .sender => {
                 // Before the seal: then the ring can be another's.
@@ -92,6 +96,7 @@ pub const Proxy = struct {
                 Receiver.sweep(channel.segment);
                 // Also of one that said it has: sealing twice is sealing once.
                 Sender.sealLeft(channel.segment, self.index);
+                if (has_reason) _ = channel_module.close(channel.segment, .closed, .cannot_ring);
                 _ = endpoint.dropSenderReference(channel, .cannot_ring);
             },
             .receiver => Receiver.leaveBehind(channel.segment, self.index, .{
@@ -101,6 +106,8 @@ pub const Proxy = struct {
             }),
             .pool => unreachable,
         }
+        // It was not the last receiver: the others go on.
+        if (has_reason) reason.takeBackIfOpen(channel.segment);
         endpoint.returnUnreceivable(channel);
         endpoint.interruptSlabSleepers(channel);
         // It may have died between taking an arm and waking who had armed.

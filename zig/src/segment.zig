@@ -28,9 +28,9 @@ pub const slots_max = 1 << 30;
 pub const senders_max = ReadySet.rings_max;
 /// Both runtimes map a ring as one ArrayBuffer; Bun's largest is 4 GiB.
 pub const ring_bytes_max = 1 << 32;
-pub const reason_bytes_max = 1024;
+pub const reason_bytes_max = 2048;
 pub const magic: u64 = 0x6563_6172_6c6c_696d; // "millrace", little endian
-pub const layout_version: u32 = 6;
+pub const layout_version: u32 = 7;
 
 /// More would not fit the word that says who sleeps.
 pub const receivers_max = 64;
@@ -326,7 +326,7 @@ comptime {
     std.debug.assert(@offsetOf(Control, "sleepers") == 256);
     std.debug.assert(@offsetOf(Control, "ready") == 384);
     std.debug.assert(@offsetOf(Control, "reason") == 384 + 640);
-    std.debug.assert(@sizeOf(Control) == 384 + 640 + 1024);
+    std.debug.assert(@sizeOf(Control) == 384 + 640 + reason_bytes_max);
     std.debug.assert(@sizeOf(ProducerLine) == line_bytes);
     std.debug.assert(@sizeOf(ConsumerLine) == line_bytes);
     std.debug.assert(@sizeOf(WaitLine) == line_bytes);

@@ -232,6 +232,9 @@ pub const Watched = struct {
     }
 };
 
+/// More than a peer ever says, so that what is longer shows.
+const words_bytes_max = @max(@sizeOf(protocol.Hello), protocol.bye_bytes_max) + 1;
+
 /// A connection, as the keeper has it.
 const Peer = struct {
     /// Null when it is gone.
@@ -260,8 +263,7 @@ const Peer = struct {
 
     fn onSocket(self: *Peer, happening: attendant.Happening) void {
         if (happening == .late) return self.drop(.died);
-        // Room for more than is ever said here, so that what is longer shows.
-        var buffer: [64]u8 = undefined;
+        var buffer: [words_bytes_max]u8 = undefined;
         var received = (sockets.receive(self.socket.fd, &buffer) catch return self.drop(.died)) orelse {
             // An end without an end of file: the other side is gone, or shut its half.
             if (sockets.hasHungUp(self.socket.fd)) self.drop(.died);
@@ -271,18 +273,18 @@ const Peer = struct {
         const message = buffer[0..@min(received.bytes, buffer.len)];
         if (self.role == null) return self.hear(message, &received);
         // Anything but a farewell is nonsense from here on.
-        const how = protocol.endOf(message);
+        const farewell = protocol.farewellOf(message);
         // The slabs it has received may still be in use.
-        if (how == .closed and self.proxy != null and self.owner != null) return self.closeProxy(how);
-        self.drop(how);
+        if (farewell.how == .closed and self.proxy != null and self.owner != null) return self.closeProxy(farewell);
+        self.dropWith(farewell);
     }
 
     fn onProcess(self: *Peer, _: attendant.Happening) void {
         // Its last words may still be under way in the socket.
-        var buffer: [64]u8 = undefined;
+        var buffer: [words_bytes_max]u8 = undefined;
         var received = (sockets.receive(self.socket.fd, &buffer) catch null) orelse return self.drop(.died);
         received.drop();
-        self.drop(protocol.endOf(buffer[0..@min(received.bytes, buffer.len)]));
+        self.dropWith(protocol.farewellOf(buffer[0..@min(received.bytes, buffer.len)]));
     }
 
     fn hear(self: *Peer, message: []const u8, received: *sockets.Received) void {
@@ -350,11 +352,11 @@ const Peer = struct {
     }
 
     /// The end of what was claimed for it.
-    fn closeProxy(self: *Peer, how: protocol.End) void {
+    fn closeProxy(self: *Peer, farewell: protocol.Farewell) void {
         const proxy = self.proxy orelse return;
         self.proxy = null;
         if (self.share) |share| share.connections -= 1;
-        proxy.close(how);
+        proxy.close(farewell);
     }
 
     fn closeOwner(self: *Peer) void {
@@ -363,8 +365,12 @@ const Peer = struct {
         owner.close();
     }
 
-    /// The end of a connection, and of everything that came by it.
     fn drop(self: *Peer, how: protocol.End) void {
+        self.dropWith(.{ .how = how });
+    }
+
+    /// The end of a connection, and of everything that came by it.
+    fn dropWith(self: *Peer, farewell: protocol.Farewell) void {
         self.socket.close();
         if (self.process) |process| process.close();
         if (self.share) |share| {
@@ -374,7 +380,7 @@ const Peer = struct {
             // The one end of a pair is all that such a share has.
             if (self.role == null and share.is_pair) share.close();
         }
-        self.closeProxy(how);
+        self.closeProxy(farewell);
         self.closeOwner();
         allocator.destroy(self);
     }
