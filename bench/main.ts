@@ -2,8 +2,7 @@
  * Runs the benchmarks: each suite in a process of its own, so that what one taught the compiler
  * does not slow another.
  *
- * `--json` one JSON object a line, `--only NAME[,NAME]` those suites only, `--quick` fewer and
- * shorter runs, `--list` the names, `--here` in this process, for a profiler.
+ * `--help` tells the options.
  *
  * @module
  */
@@ -19,35 +18,64 @@ import { heading, row } from "./table.ts";
 /** A suite that takes longer hangs. */
 const limitMs = { quick: 60_000, full: 240_000 };
 
+const usage = `Usage: npm run bench -- [--runtime deno|bun] [--only NAME[,NAME]] [--quick] [--json]
+
+Measures what the library does beside what else can be used, each suite in a process of its own.
+
+  --runtime deno|bun   the runtime; the one that started this unless given
+  --only NAMES         these suites only, separated by commas
+  --quick              fewer and shorter runs
+  --json               one JSON object a line
+  --here               in this process, for a profiler
+  --list               show the names of the suites
+  --help               show this
+
+Exit code: 0 all suites ran, 1 one of them failed, 2 wrong arguments.`;
+
+/** A mistake in the command line. */
+class UsageError extends Error {}
+
 interface Options {
   readonly names: readonly string[];
   readonly json: boolean;
   readonly quick: boolean;
   readonly list: boolean;
   readonly here: boolean;
+  readonly help: boolean;
 }
 
 function readOptions(): Options {
-  const { values } = parseArgs({
-    // `deno task bench -- --quick` passes the `--` on.
-    args: process.argv.slice(2).filter((argument) => argument !== "--"),
-    options: {
-      json: { type: "boolean", default: false },
-      only: { type: "string" },
-      quick: { type: "boolean", default: false },
-      list: { type: "boolean", default: false },
-      here: { type: "boolean", default: false },
-    },
-  });
+  const values = parse(process.argv.slice(2));
   const names = values.only?.split(",") ?? Object.keys(suites);
   const unknown = names.find((name) => !Object.hasOwn(suites, name));
   if (unknown !== undefined) {
-    throw new RangeError(
+    throw new UsageError(
       `Unknown suite "${unknown}", expected one of: ${Object.keys(suites).join(", ")}`,
     );
   }
-  const { json, quick, list, here } = values;
-  return { names, json, quick, list, here };
+  const { json, quick, list, here, help } = values;
+  return { names, json, quick, list, here, help };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      // `deno task bench -- --quick` passes the `--` on.
+      args: args.filter((argument) => argument !== "--"),
+      options: {
+        json: { type: "boolean", default: false },
+        only: { type: "string" },
+        quick: { type: "boolean", default: false },
+        list: { type: "boolean", default: false },
+        here: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }).values;
+  } catch (error) {
+    // What follows the first sentence is about positional arguments, of which there are none.
+    const [problem = ""] = (error as Error).message.split(". ");
+    throw new UsageError(`${problem}; --help tells the options`);
+  }
 }
 
 async function runHere(name: string, isQuick: boolean, print: (line: Line) => void): Promise<void> {
@@ -91,6 +119,10 @@ async function runApart(
 
 async function main(): Promise<number> {
   const options = readOptions();
+  if (options.help) {
+    console.log(usage);
+    return 0;
+  }
   if (options.list) {
     console.log(Object.keys(suites).join("\n"));
     return 0;
@@ -110,6 +142,6 @@ try {
   // Workers that wait for more work would keep the process alive.
   process.stdout.write("", () => process.exit(code));
 } catch (error) {
-  console.error(error instanceof RangeError ? `error: ${error.message}` : error);
-  process.exit(1);
+  console.error(error instanceof UsageError ? `error: ${error.message}` : error);
+  process.exit(error instanceof UsageError ? 2 : 1);
 }

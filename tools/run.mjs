@@ -4,7 +4,7 @@
 
 import process from "node:process";
 import { buildIfStale, buildLibrary } from "./build.mjs";
-import { Failure } from "./failure.mjs";
+import { Failure, UsageError } from "./failure.mjs";
 import { runForeground } from "./process.mjs";
 import { installPackages } from "./setup.mjs";
 import { ZIG_SOURCES } from "./stages.mjs";
@@ -13,14 +13,31 @@ import { runScriptWith, startedBy, tool, toolEnvironment, toolVersions } from ".
 
 const USAGE = `Usage: node tools/run.mjs <command> [arguments]
 
-  demo   [--runtime deno|bun|both] [arguments of examples/ingest/main.ts]
-  bench  [--runtime deno|bun] [--json] [--only NAME[,NAME]] [--quick] [--list]
-  test   [--only STAGE[,STAGE]] [--filter TEXT] [--limit SECONDS] [--list] [test files]
+  demo   examples/ingest: files through a channel, compared with postMessage
+  bench  the benchmarks
+  test   every test and check, or some of them
   check  type check, lint and format check only
   fmt    format all sources
   build  build the release library
   setup  install the pinned packages and show the tools found
-`;
+
+demo, bench and test take --help.`;
+
+const TEST_USAGE =
+  `Usage: npm test -- [--only STAGE[,STAGE]] [--filter TEXT] [--limit SECONDS] [FILE...]
+
+Runs every test and check; the last line is "N passed, N failed".
+
+  FILE...           run these test files only, under Deno and Bun
+  --filter TEXT     run the tests whose name contains TEXT only
+  --only STAGES     run these stages only, separated by commas
+  --limit SECONDS   stop a stage that takes longer; 1500 unless given
+  --list            show the stages
+  --help            show this
+
+Exit code: 0 all passed, 1 something failed, 2 wrong arguments, 130 interrupted.`;
+
+const isHelp = (argument) => argument === "--help" || argument === "-h";
 
 const COMMANDS = {
   demo: (args) => runProgram("examples/ingest/main.ts", args, ["deno", "bun", "both"]),
@@ -50,20 +67,27 @@ const COMMANDS = {
   },
 };
 
+/** Commands whose program tells its options itself. */
+const PROGRAMS = new Set(["demo", "bench"]);
+
 async function main(argv) {
   const [command, ...rest] = argv;
-  if (command === undefined || command === "help" || command === "--help" || command === "-h") {
+  if (command === undefined || command === "help" || isHelp(command)) {
     console.log(USAGE);
     return command === undefined ? 2 : 0;
   }
   if (!Object.hasOwn(COMMANDS, command)) {
-    throw new Failure(
+    throw new UsageError(
       `Unknown command "${command}", expected one of: ${Object.keys(COMMANDS).join(", ")}`,
     );
   }
   // `npm run X -- --flag` eats the `--`, `deno task X -- --flag` passes it on.
   const args = rest[0] === "--" ? rest.slice(1) : rest;
   if (command === "test" && args.includes("--list")) return listStages();
+  if (args.some(isHelp) && !PROGRAMS.has(command)) {
+    console.log(command === "test" ? TEST_USAGE : USAGE);
+    return 0;
+  }
   await installPackages();
   return await COMMANDS[command](args);
 }
@@ -71,8 +95,10 @@ async function main(argv) {
 /** Runs a TypeScript program of the project, its arguments passed through, and gives its exit code. */
 async function runProgram(file, args, choices) {
   const { runtime, rest } = takeRuntime(args, choices);
-  await buildIfStale();
-  for (const name of runtime === "both" ? ["deno", "bun"] : [runtime]) {
+  // What only tells about itself needs no library, and tells it once.
+  const isAsked = rest.some((argument) => isHelp(argument) || argument === "--list");
+  if (!isAsked) await buildIfStale();
+  for (const name of runtime === "both" ? (isAsked ? ["deno"] : ["deno", "bun"]) : [runtime]) {
     const [command, ...options] = runScriptWith(name);
     const code = await runForeground(command, [...options, file, ...rest], toolEnvironment());
     if (code !== 0) return code;
@@ -90,13 +116,15 @@ function takeRuntime(args, choices) {
     else rest.push(args[i]);
   }
   if (!choices.includes(runtime)) {
-    throw new Failure(`--runtime must be one of: ${choices.join(", ")}, received ${runtime}`);
+    throw new UsageError(
+      `--runtime must be one of: ${choices.join(", ")}, received ${runtime ?? "nothing"}`,
+    );
   }
   return { runtime, rest };
 }
 
 function expectNoArguments(command, args) {
-  if (args.length > 0) throw new Failure(`${command} takes no arguments, received: ${args[0]}`);
+  if (args.length > 0) throw new UsageError(`${command} takes no arguments, received: ${args[0]}`);
 }
 
 try {
@@ -107,5 +135,5 @@ try {
 } catch (error) {
   if (!(error instanceof Failure)) throw error;
   console.error(`error: ${error.message}`);
-  process.exitCode = 1;
+  process.exitCode = error.exitCode;
 }

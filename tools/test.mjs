@@ -7,7 +7,8 @@ import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
 import { buildIfStale } from "./build.mjs";
 import { summary } from "./counts.mjs";
-import { Failure } from "./failure.mjs";
+import { Failure, UsageError } from "./failure.mjs";
+import { filesWithTest } from "./named.mjs";
 import { ROOT } from "./paths.mjs";
 import { fatalSignal, runCaptured } from "./process.mjs";
 import { STAGES, STEPS } from "./stages.mjs";
@@ -26,13 +27,13 @@ const startMs = performance.now();
 
 /** Runs the tests and gives the exit code. */
 export async function test(args) {
-  return await runStages(parseOptions(args));
+  return await runStages(narrow(parseOptions(args)));
 }
 
 /** Runs the checks alone. */
 export async function check(args) {
-  if (args.length > 0) throw new Failure(`check takes no arguments, received: ${args[0]}`);
-  return await runStages({ ...parseOptions([]), stages: ["check"] });
+  if (args.length > 0) fail(`check takes no arguments, received: ${args[0]}`);
+  return await runStages({ ...parseOptions(["--only=check"]) });
 }
 
 /** Prints the stages. */
@@ -60,12 +61,29 @@ function parseOptions(args) {
     fail(`Unknown stage "${unknown}", expected one of: ${Object.keys(STAGES).join(", ")}`);
   }
   if (!(options.limitS > 0)) fail("--limit must be a positive number of seconds");
-  // A file is a test of tests/, which two stages run.
-  options.stages ??= options.files.length > 0 ? ["deno", "bun"] : Object.keys(STAGES);
   return options;
 }
 
-async function runStages({ stages, files, filter, limitS }) {
+/** Leaves out what cannot hold a test of the name that is asked for, and the stages that take no names. */
+function narrow({ stages, files, filter, ...others }) {
+  if (files.length > 0) {
+    // A file is a test of tests/, which two stages run.
+    return { ...others, filter, files, stages: stages ?? ["deno", "bun"] };
+  }
+  if (filter === undefined) return { ...others, filter, files, stages };
+  const named = filesWithTest(filter, "tests", ".test.ts");
+  const inZig = filesWithTest(filter, "zig/src", ".zig");
+  // A name that is put together from parts is nowhere: then all of them are looked through.
+  const isNowhere = named.length === 0 && inZig.length === 0;
+  stages ??= [
+    ...(inZig.length > 0 || isNowhere ? ["zig"] : []),
+    ...(named.length > 0 || isNowhere ? ["deno", "bun"] : []),
+  ];
+  // The machine of the stage `numa` has tests of its own unless files are named.
+  return { ...others, filter, files: stages.includes("numa") ? [] : named, stages };
+}
+
+async function runStages({ stages = Object.keys(STAGES), files, filter, limitS }) {
   // Stages that load the library need it also when the stage that builds it was not asked for.
   const needLibrary = ["doc", "deno", "bun", "numa"];
   if (!stages.includes("build") && stages.some((name) => needLibrary.includes(name))) {
@@ -211,5 +229,5 @@ function splitFlag(arg) {
 }
 
 function fail(message) {
-  throw new Failure(message);
+  throw new UsageError(message);
 }

@@ -212,7 +212,7 @@ function runtimeName(): string {
 }
 
 function explain(error: unknown): string {
-  if (error instanceof UsageError) return `${error.message}\nTry --help.`;
+  if (error instanceof UsageError) return `error: ${error.message}; --help tells the options`;
   if (error instanceof MillraceError) return `${error.name}: ${error.message}`;
   return error instanceof Error ? error.stack ?? error.message : String(error);
 }

@@ -4,11 +4,13 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { sendersMax } from "./messages.ts";
 
-export const usage = `Usage: main.ts [DIRECTORY] [--senders N] [--limit MIB] [--channel-only]
+export const usage =
+  `Usage: npm run demo -- [--runtime NAME] [DIRECTORY] [--senders N] [--limit MIB] [--channel-only]
 
 Sends every line of the text files below DIRECTORY from N Workers to one receiver, through a channel
 and then by postMessage, and compares what arrived with a plain read of the same files.
 
+  --runtime NAME   deno, bun or both; the one that started this unless given
   DIRECTORY        what to read; the installed packages of this checkout unless given
   --senders N      Workers that send, 1 to ${sendersMax}; 4 unless given
   --limit MIB      read about so many MiB, spread over the directory, or "all"; 64 unless given
@@ -67,7 +69,9 @@ function parse(args: readonly string[]) {
       },
     });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    // What follows the first sentence is about arguments that begin with a dash.
+    const [problem = ""] = (error as Error).message.split(". ");
+    throw new UsageError(problem);
   }
 }
 
