@@ -55,7 +55,8 @@ test("test --filter loads the files only that can hold a test of that name", asy
   const name = "send() rejects with the " + "unsent value when closed";
   const { code, stdout, stderr } = await run("test", "--filter", name, "--only", runtime);
   assert.equal(code, 0, stdout + stderr);
-  const loaded = /^== .*$/m.exec(stdout)?.[0].match(/[a-z]+\.test\.ts/g) ?? [];
+  const [command = ""] = /^== .*$/m.exec(stdout) ?? [];
+  const loaded: string[] = command.match(/[a-z]+\.test\.ts/g) ?? [];
   assert.ok(loaded.includes("sender.test.ts") && loaded.length <= 3, stdout);
   assert.match(stdout, /^1 passed, 0 failed$/m);
   // Names that are put together from parts are found, too.
