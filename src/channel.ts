@@ -615,6 +615,18 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     }
   }
 
+  /** Lets a pending `drained()` keep the process alive, as it does unless `unref()` was called. */
+  ref(): this {
+    this.#drainWaiter.setRef(true);
+    return this;
+  }
+
+  /** A pending `drained()` no longer keeps the process alive. */
+  unref(): this {
+    this.#drainWaiter.setRef(false);
+    return this;
+  }
+
   #checkDrained(): boolean {
     if (!this.#isDisposed) {
       const { closed, drained } = readCounters(this.#endpoint);

@@ -25,6 +25,9 @@
  * native code. A thread that has both to do with Millrace and with its event loop needs none of it:
  * {@linkcode Receiver.receive} and {@linkcode Receiver.run} wait there, as many as you like.
  *
+ * A descriptor that is armed keeps no process alive, whatever `ref()` and `unref()` say: whatever waits
+ * for it does.
+ *
  * There is one way to wait at a time. A receive that waits, in `receiveSync()` or on the event loop,
  * takes the arm away and makes the descriptor readable, so that whoever waits for it comes and arms
  * again.

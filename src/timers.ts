@@ -14,7 +14,7 @@ export interface Timer {
   unref(): unknown;
 }
 
-type Start = (callback: () => void, milliseconds?: number) => Timer | number;
+type Start = (callback: () => void, milliseconds?: number) => Timer;
 type Stop = (timer: unknown) => void;
 type Turn = (callback: () => void) => Timer;
 
@@ -25,8 +25,7 @@ interface Host {
   readonly setInterval: Start;
   readonly clearInterval: Stop;
   readonly queueMicrotask: (callback: () => void) => void;
-  /** Before Deno 2.8, where a timer is a number. */
-  readonly Deno?: { refTimer(timer: number): void; unrefTimer(timer: number): void };
+  readonly Deno?: unknown;
 }
 
 const host = globalThis as unknown as Host;
@@ -52,23 +51,6 @@ function keep<Kept>(name: "setImmediate" | "clearImmediate"): () => Kept {
   }
   let kept: Kept | undefined;
   return () => kept ??= property.get?.call(globalThis) as Kept;
-}
-
-/** A timer that is a number, with the face of one that is an object. */
-class NumberedTimer implements Timer {
-  readonly number: number;
-
-  constructor(number: number) {
-    this.number = number;
-  }
-
-  ref(): void {
-    host.Deno?.refTimer(this.number);
-  }
-
-  unref(): void {
-    host.Deno?.unrefTimer(this.number);
-  }
 }
 
 /**
@@ -114,14 +96,6 @@ class SleptTimer implements Timer {
   unref(): void {}
 }
 
-function timerOf(started: Timer | number): Timer {
-  return typeof started === "number" ? new NumberedTimer(started) : started;
-}
-
-function startedOf(timer: Timer | undefined): unknown {
-  return timer instanceof NumberedTimer ? timer.number : timer;
-}
-
 /**
  * The time, in milliseconds since some moment: it never goes back. The native library reads the clock: in
  * Bun the fake timers of its tests stop every clock of JavaScript, also one that was kept.
@@ -133,31 +107,35 @@ export function nowMs(): number {
 /** Calls `callback` once, after so many milliseconds. */
 export function setTimeout(callback: () => void, milliseconds: number): Timer {
   if (areHeld()) return new SleptTimer(callback, milliseconds, false);
-  return timerOf(startTimeout.call(globalThis, callback, milliseconds));
+  return startTimeout.call(globalThis, callback, milliseconds);
 }
 
 /** Stops a timer of {@linkcode setTimeout}, if it is one. */
 export function clearTimeout(timer: Timer | undefined): void {
   if (timer instanceof SleptTimer) timer.stop();
-  else stopTimeout.call(globalThis, startedOf(timer));
+  else stopTimeout.call(globalThis, timer);
 }
 
 /** Calls `callback` every so many milliseconds. */
 export function setInterval(callback: () => void, milliseconds: number): Timer {
   if (areHeld()) return new SleptTimer(callback, milliseconds, true);
-  return timerOf(startInterval.call(globalThis, callback, milliseconds));
+  return startInterval.call(globalThis, callback, milliseconds);
 }
 
 /** Stops a timer of {@linkcode setInterval}, if it is one. */
 export function clearInterval(timer: Timer | undefined): void {
   if (timer instanceof SleptTimer) timer.stop();
-  else stopInterval.call(globalThis, startedOf(timer));
+  else stopInterval.call(globalThis, timer);
 }
 
 /**
- * Calls `callback` in the next turn of the event loop. In Deno one that is unref'd is not called unless
- * something else turns the loop.
+ * Whether what was passed to {@linkcode setImmediate} is called also when it is unref'd and nothing else
+ * turns the loop, as long as something keeps the process alive. In Deno (2.8, 2.9) it is not: an
+ * unref'd wait must not poll by it. An unref'd timeout is called in both.
  */
+export const callsUnrefdImmediates: boolean = host.Deno === undefined;
+
+/** Calls `callback` in the next turn of the event loop. */
 export function setImmediate(callback: () => void): Timer {
   return turn()(callback);
 }

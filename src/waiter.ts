@@ -7,12 +7,15 @@
 import { checkDuration } from "./check.ts";
 import { yieldCore, yieldCoreIfShared } from "./core.ts";
 import {
+  callsUnrefdImmediates,
   clearImmediate,
   clearInterval,
+  clearTimeout,
   nowMs,
   queueMicrotask,
   setImmediate,
   setInterval,
+  setTimeout,
   type Timer,
 } from "./timers.ts";
 
@@ -69,8 +72,11 @@ export class Waiter {
   #turns = 0;
   #pollUntil = 0;
   #immediate: Timer | undefined;
-  /** Outlives a sleep until its next tick: whoever sleeps again soon finds it there. */
+  /** In place of that, where an unref'd immediate would not be called. */
+  #timeout: Timer | undefined;
+  /** Outlives a sleep by some microtasks: a wait that begins again at once finds it there. */
   #watch: Timer | undefined;
+  #isRestingWatch = false;
   #isAsleep = false;
   /** It was armed and did not fall asleep: a waker may have been, and nobody has looked since. */
   #owesLook = false;
@@ -108,10 +114,13 @@ export class Waiter {
 
   /** Gives up waiting: nobody waits any more. */
   cancel(): void {
-    if (!this.#isWaiting) return;
+    if (this.#isWaiting) this.#giveUp();
+    this.#stopWatch();
+  }
+
+  #giveUp(): void {
     this.#isWaiting = false;
-    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
-    this.#immediate = undefined;
+    this.#dropTurn();
     if (this.#isAsleep || this.#owesLook) {
       this.#owesLook = false;
       if (this.#target.giveUp === undefined) this.#target.disarm();
@@ -122,8 +131,6 @@ export class Waiter {
       // The pending waitAsync would stay in the waiter list: wake it, its wake-up goes nowhere.
       Atomics.notify(this.#words, this.#index);
     }
-    clearInterval(this.#watch);
-    this.#watch = undefined;
   }
 
   /**
@@ -140,13 +147,25 @@ export class Waiter {
   /** Whether a wait keeps the process alive. */
   setRef(hasRef: boolean): void {
     this.#hasRef = hasRef;
-    for (const timer of [this.#immediate, this.#isAsleep ? this.#watch : undefined]) {
-      if (hasRef) timer?.ref();
-      else timer?.unref();
+    if (this.#immediate !== undefined && !this.#canPoll()) {
+      this.#dropTurn();
+      this.#pollUntil = 0;
+      this.#pollNextTurn();
+    }
+    for (const timer of [this.#immediate, this.#timeout, this.#isAsleep && this.#watch]) {
+      if (!timer) continue;
+      if (hasRef) timer.ref();
+      else timer.unref();
     }
   }
 
+  /** Whether the next turn of the event loop comes by itself. */
+  #canPoll(): boolean {
+    return this.#hasRef || callsUnrefdImmediates;
+  }
+
   #budgetMs(): number {
+    if (!this.#canPoll()) return 0;
     if (this.#fixedBudgetMs !== undefined) return this.#fixedBudgetMs;
     // Waits that took longer than polling may last are better slept through from the start.
     if (this.#expectedWaitMs > adaptiveMaxMs) return 0;
@@ -155,25 +174,39 @@ export class Waiter {
 
   /** An attempt can run a program's code, which may have cancelled this wait, or begun another. */
   #isOver(): boolean {
-    return !this.#isWaiting || this.#immediate !== undefined || this.#isAsleep;
+    return !this.#isWaiting || this.#immediate !== undefined || this.#timeout !== undefined ||
+      this.#isAsleep;
   }
 
   #finish(): void {
     this.#isWaiting = false;
     // The attempt may have begun, and served, another wait.
-    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
-    this.#immediate = undefined;
+    this.#dropTurn();
     const waitedMs = Math.min(nowMs() - this.#startedAt, 4 * adaptiveMaxMs);
     this.#expectedWaitMs += newestWeight * (waitedMs - this.#expectedWaitMs);
+    this.#restWatchSoon();
   }
 
   #pollNextTurn(): void {
+    if (!this.#canPoll()) {
+      this.#timeout = setTimeout(this.#poll, 0);
+      this.#timeout.unref();
+      return;
+    }
     this.#immediate = setImmediate(this.#poll);
     if (!this.#hasRef) this.#immediate.unref();
   }
 
+  #dropTurn(): void {
+    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
+    if (this.#timeout !== undefined) clearTimeout(this.#timeout);
+    this.#immediate = undefined;
+    this.#timeout = undefined;
+  }
+
   readonly #poll = (): void => {
     this.#immediate = undefined;
+    this.#timeout = undefined;
     if (!this.#isWaiting) return;
     this.#owesLook = false;
     if (this.#target.attempt()) {
@@ -216,21 +249,32 @@ export class Waiter {
       // A ring without a taken arm (the ring of a close) leaves the arm in place.
       this.#target.disarm();
       this.#poll();
-      // Behind what the poll resolved: whoever waited goes on first.
-      queueMicrotask(this.#restWatch);
+      this.#restWatchSoon();
     });
   }
 
+  /** Behind what an attempt resolved: what waited goes on first, and may wait again. */
+  #restWatchSoon(): void {
+    if (this.#watch === undefined || this.#isRestingWatch) return;
+    this.#isRestingWatch = true;
+    queueMicrotask(this.#restWatch);
+  }
+
   readonly #restWatch = (): void => {
-    if (!this.#isAsleep) this.#watch?.unref();
+    this.#isRestingWatch = false;
+    if (this.#isAsleep) return;
+    if (this.#isWaiting) this.#watch?.unref();
+    else this.#stopWatch();
   };
 
+  /** A timer that is left is a leak to the sanitizers of `deno test`. */
+  #stopWatch(): void {
+    if (this.#watch !== undefined) clearInterval(this.#watch);
+    this.#watch = undefined;
+  }
+
   readonly #lookForOrphans = (): void => {
-    if (!this.#isAsleep) {
-      clearInterval(this.#watch);
-      this.#watch = undefined;
-      return;
-    }
+    if (!this.#isAsleep) return;
     if (this.#target.orphans() === this.#orphansSeen) return;
     this.#target.disarm();
     this.#endSleep();

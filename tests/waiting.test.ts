@@ -62,6 +62,17 @@ for (
   });
 }
 
+for (const mode of ["receiver", "run", "sender", "writer", "pool", "slabs", "drained"]) {
+  test(`what is unref'd is served at once while something else keeps the process alive: ${mode}`, async () => {
+    const { code, signal, stdout, stderr } = await runChild("child_unref.ts", [mode]);
+    assert.deepEqual(
+      { code, signal, stdout: stdout.trim() },
+      { code: 0, signal: null, stdout: "as expected" },
+      stderr,
+    );
+  });
+}
+
 // ---- CPU time ----
 
 async function cpuMs(...parameters: string[]): Promise<number> {
