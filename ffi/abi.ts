@@ -42,6 +42,14 @@ export const symbols = {
     parameters: ["u32"], // uint32_t channel
     result: "i32",
   },
+  millrace_channel_receivers: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // uint32_t *here
+      "u32", // uint32_t here_max
+    ],
+    result: "i32",
+  },
   millrace_channel_arm_drain: {
     parameters: ["u32"], // uint32_t channel
     result: "i32",

@@ -12,6 +12,7 @@ import { buildOn, Endpoint } from "./endpoint.ts";
 import { ChannelClosedError } from "./errors.ts";
 import type { SharedTerms } from "./connect.ts";
 import { describe } from "./describe.ts";
+import { whileReceivable } from "./consumed.ts";
 import { codecOf, type Layout } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
@@ -711,17 +712,20 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   }
 
   /**
-   * Closes the channel, waits until it is drained (if there is a receiver, or a ticket for one), and
-   * gives it up. Whoever has the receiver must still be receiving, or have closed it: otherwise this
-   * waits for ever.
+   * Closes the channel, waits until it is drained, as long as that can happen, and gives it up. It can as
+   * long as somebody may receive: another thread or process has a receiver, or a ticket or a share with
+   * which to open one; or a receiver of this thread is in use: a `run()` is on, a receive or `ready()` is
+   * pending, or an iteration, or a stream, has begun and neither ended nor been left. What nobody will
+   * receive is dropped, as when the block's error has ended the loop that received.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;
     this.close();
-    const { receiver, receiverTickets } = readCounters(this.#endpoint);
-    // Without a receiver, and without a ticket for one, nobody would ever drain it.
-    if (receiver !== "none" || receiverTickets !== 0) await this.drained();
-    this[Symbol.dispose]();
+    try {
+      await whileReceivable(this.#endpoint, (signal) => this.drained({ signal }));
+    } finally {
+      this[Symbol.dispose]();
+    }
   }
 }
 

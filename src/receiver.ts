@@ -7,6 +7,7 @@
 import { Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type WritableBatch } from "./codec.ts";
+import { noteReceiver } from "./consumed.ts";
 import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./consumer.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
@@ -128,6 +129,11 @@ export class Receiver<Value, Batch = Value[]>
   #isSettleScheduled = false;
   #run: Run<Value, Batch> | undefined;
   #eventFd: EventFd | undefined;
+  /** Iterations that have begun and neither ended nor been left. */
+  #iterations = 0;
+  /** Whether something receives from it, or will go on to. */
+  readonly #isConsumed = (): boolean =>
+    this.#run !== undefined || this.#iterations !== 0 || this.#pending.length !== 0;
 
   /** Made by the library: see {@linkcode Channel.receiver} and {@linkcode Receiver.open}. */
   private constructor(
@@ -140,6 +146,7 @@ export class Receiver<Value, Batch = Value[]>
   ) {
     this.#endpoint = endpoint;
     this.#claim = claim;
+    noteReceiver(endpoint, this.#isConsumed);
     this.#consumer = consumerOf(endpoint, codecOf(layout), pool);
     this.#wait = wait;
     const target: WaitTarget = {
@@ -515,8 +522,9 @@ export class Receiver<Value, Batch = Value[]>
 
   /**
    * Values until the channel is closed and drained, or this receiver is closed. If the channel was closed
-   * with a reason, {@linkcode ChannelClosedError} is thrown in the end, with the reason as its `cause`. Where receivers share the channel, a value counts as handled
-   * when the next one is asked for, or another receive of this receiver comes between.
+   * with a reason, {@linkcode ChannelClosedError} is thrown in the end, with the reason as its `cause`.
+   * Where receivers share the channel, a value counts as handled when the next one is asked for, or
+   * another receive of this receiver comes between.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
     let isFinished = false;
@@ -524,12 +532,21 @@ export class Receiver<Value, Batch = Value[]>
     /** Calls of next() that have not been served: return() takes them back. */
     const waiting = new Set<PendingReceive<Value>>();
     const finish = () => Promise.resolve({ done: true, value: undefined } as const);
+    let isUnderWay = false;
+    const end = () => {
+      if (isUnderWay) this.#iterations--;
+      isUnderWay = false;
+    };
     return {
       next: () => {
         try {
           // Closed on the way: the iteration ends. One begun on a closed receiver is a mistake.
           if (isFinished || (wasOpen && this.#endpoint.handle === 0)) return finish();
           this.#checkFree();
+          if (!isUnderWay) {
+            isUnderWay = true;
+            this.#iterations++;
+          }
           const consumer = this.#consumer;
           if (consumer.isShared) consumer.settleSoon();
           if (this.#poll() > 0) {
@@ -546,12 +563,14 @@ export class Receiver<Value, Batch = Value[]>
             }
           }
         } catch (error) {
+          end();
           return Promise.reject(error);
         }
-        return this.#nextOrEnd(waiting);
+        return this.#nextOrEnd(waiting, end);
       },
       return: () => {
         isFinished = true;
+        end();
         for (const entry of waiting) this.#forget(entry);
         if (this.#endpoint.handle !== 0) this.#consumer.settle();
         return finish();
@@ -574,6 +593,7 @@ export class Receiver<Value, Batch = Value[]>
 
   #nextOrEnd(
     waiting: Set<PendingReceive<Value>>,
+    end: () => void,
   ): Promise<IteratorResult<Value, undefined>> {
     const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Value, undefined>>();
     const entry: PendingReceive<Value> = {
@@ -584,10 +604,12 @@ export class Receiver<Value, Batch = Value[]>
       },
       reject: (reason) => {
         waiting.delete(entry);
+        end();
         reject(reason);
       },
       end: () => {
         waiting.delete(entry);
+        end();
         const failure = failureOf(this.#endpoint);
         if (failure === undefined) resolve({ done: true, value: undefined });
         else reject(failure);
@@ -621,21 +643,26 @@ export class Receiver<Value, Batch = Value[]>
     const max = checkInteger("receive batches", "max", options?.max ?? batchMax, 1);
     const signal = signalOf("receive batches", options);
     this.#checkOpen();
-    while (this.#endpoint.handle !== 0) {
-      this.#checkFree();
-      const isThere = await this.#readyToTake(max, signal).catch((error) => {
-        if (this.#endpoint.handle !== 0) throw error;
-        return false;
-      });
-      if (!isThere) break;
-      // Another receive may have taken it since.
-      if (this.#endpoint.handle !== 0 && this.#poll(max) > 0) {
-        try {
-          yield this.#consumer.takeToHandle(max) as Batch;
-        } finally {
-          this.#consumer.settle();
+    this.#iterations++;
+    try {
+      while (this.#endpoint.handle !== 0) {
+        this.#checkFree();
+        const isThere = await this.#readyToTake(max, signal).catch((error) => {
+          if (this.#endpoint.handle !== 0) throw error;
+          return false;
+        });
+        if (!isThere) break;
+        // Another receive may have taken it since.
+        if (this.#endpoint.handle !== 0 && this.#poll(max) > 0) {
+          try {
+            yield this.#consumer.takeToHandle(max) as Batch;
+          } finally {
+            this.#consumer.settle();
+          }
         }
       }
+    } finally {
+      this.#iterations--;
     }
     const failure = failureOf(this.#endpoint);
     if (failure !== undefined) throw failure;

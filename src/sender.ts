@@ -10,6 +10,7 @@ import { recordSlotBytes, type Window } from "./codec.ts";
 import { checkFunction, checkInteger } from "./check.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, type MillraceError, TicketError, TimeoutError } from "./errors.ts";
+import { whileReceivable } from "./consumed.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
 import { describe } from "./describe.ts";
@@ -701,9 +702,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     this.close();
   }
 
-  /** Waits for pending sends, then closes. */
+  /** Waits for pending sends, as long as somebody may receive and make room for them, then closes. */
   async [Symbol.asyncDispose](): Promise<void> {
-    while (this.#pending.length !== 0 && !this.closed) await this.ready().catch(() => {});
+    await whileReceivable(this.#endpoint, async (signal) => {
+      while (this.#pending.length !== 0 && !this.closed) {
+        await this.ready({ signal }).catch(() => signal.throwIfAborted());
+      }
+    });
     this.close();
   }
 }

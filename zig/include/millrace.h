@@ -306,6 +306,10 @@ int32_t millrace_channel_create(const millrace_channel_options *options);
 int32_t millrace_channel_close(uint32_t channel, const uint8_t *reason, uint32_t reason_bytes);
 /* Closes, revokes unused tickets, and gives the handle up. */
 int32_t millrace_channel_dispose(uint32_t channel);
+/* Who may still receive what was sent into the channel of an endpoint: answers how many have a receiver in
+ * other threads and processes, or may open one by a ticket or a share; of a channel that another process
+ * made, 1 whatever there is. Fills in the handles of those that this thread has open. */
+int32_t millrace_channel_receivers(uint32_t endpoint, uint32_t *here, uint32_t here_max);
 /* 1: the drain bell is armed. 0: the channel is drained already. 2: nothing was armed; an endpoint of a
  * channel made with is_shared must be watched first (millrace_ringer_watch). */
 int32_t millrace_channel_arm_drain(uint32_t channel);

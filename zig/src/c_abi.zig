@@ -240,6 +240,12 @@ export fn millrace_channel_dispose(channel: u32) i32 {
     return bellsNumber(endpoint.disposeChannel(channel) catch |err| return Status.of(err));
 }
 
+/// Receivers that this thread has open, `here_max` at most; returns how many may receive elsewhere.
+export fn millrace_channel_receivers(handle: u32, here: [*]u32, here_max: u32) i32 {
+    const told = endpoint.receivers(handle, here[0..here_max]) catch |err| return Status.of(err);
+    return @intCast(@min(told.elsewhere, std.math.maxInt(i32)));
+}
+
 /// 1: armed. 0: drained already. 2: nothing was armed; in a shared segment the endpoint must be watched.
 export fn millrace_channel_arm_drain(channel: u32) i32 {
     const slot = endpoint.find(channel) catch |err| return Status.of(err);

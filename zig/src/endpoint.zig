@@ -560,6 +560,50 @@ pub fn closeChannel(handle: u32, reason: []const u8) Error!channel_module.Bells 
     return .{ .all = is_first };
 }
 
+/// Who may still receive what was sent.
+pub const Receivers = struct {
+    /// Open in other threads and processes, and those that may still be opened by a ticket or a share.
+    elsewhere: u32 = 0,
+    /// Open in this thread: how many handles were told.
+    here: u32 = 0,
+};
+
+/// Tells who may still receive from the channel of an endpoint. Of a channel that another process keeps
+/// nobody here knows: there may be somebody.
+pub fn receivers(handle: u32, here: []u32) Error!Receivers {
+    mutex.lock();
+    defer mutex.unlock();
+    const channel = (try find(handle)).channel;
+    const segment = channel.segment;
+    if (channel.link != null) return .{ .elsewhere = 1 };
+    var told: Receivers = .{};
+    var next = firstOfThread();
+    while (next != 0) {
+        const slot = &slots[next - 1];
+        next = slot.next;
+        if (slot.body != .receiver or !isSameMemory(slot.channel, channel)) continue;
+        if (told.here < here.len) here[told.here] = slot.handle.raw;
+        told.here += 1;
+    }
+    const tickets = ledger_module.receiverTickets(segment);
+    const open = if (segment.geometry.kind.hasManyReceivers())
+        ledger_module.receiversOpen(segment)
+    else switch (ledger_module.receiverState(segment)) {
+        .none => 0,
+        // There will be no other, whatever tickets there are.
+        .open => return .{ .elsewhere = 1 -| told.here, .here = told.here },
+        .gone, _ => return .{},
+    };
+    told.elsewhere = open -| told.here +| tickets;
+    return told;
+}
+
+/// Also if one of them was connected to from this very process.
+fn isSameMemory(one: *const Channel, other: *const Channel) bool {
+    if (one == other) return true;
+    return one.is_mapped and one.segment.inode != 0 and one.segment.inode == other.segment.inode;
+}
+
 /// A CloseState. A sender whose ring somebody has sealed can send no more, whatever the channel says.
 pub fn closeState(slot: *const Slot) u32 {
     const state = ledger_module.closeState(slot.channel.segment);
@@ -1091,8 +1135,7 @@ pub fn openAttached(handle: u32) Error!*Slot {
 
 /// Whether two endpoints' pools are one.
 pub fn isSamePool(one: ?*const Channel, other: *const Channel) bool {
-    const pool = one orelse return false;
-    return pool == other or (pool.segment.inode != 0 and pool.segment.inode == other.segment.inode);
+    return isSameMemory(one orelse return false, other);
 }
 
 /// Tells a pool from every other that this process knows: the same number for all its mappings.
