@@ -28,6 +28,11 @@ export interface FixedCodec<Value, Batch, View = unknown> {
   bindStore?(view: View, place: StorePlace): (value: Value) => boolean;
   /** Puts a value into a slot. Throws `TypeError` or `RangeError`, and then the slot is not sent. */
   write(view: View, slot: number, value: Value): void;
+  /**
+   * Throws for a value that can never be sent. Absent where a `write` into other memory does that, and no
+   * more.
+   */
+  check?(value: Value): void;
   /** Takes a value out of a slot. */
   read(view: View, slot: number): Value;
   /** Puts `count` values, from `values[from]` on, into contiguous slots. */

@@ -104,13 +104,13 @@ export class PendingQueue<Wait extends PendingWait> {
   #first: PendingWait | undefined;
   #last: PendingWait | undefined;
   #length = 0;
-  readonly #onGivenUp: (wasFirst: boolean) => void;
+  readonly #onGivenUp: (wasFirst: boolean, wait: Wait) => void;
 
   /**
    * @param onGivenUp Called when a wait was aborted or timed out, after it has left the queue and
    *   before it is rejected; `wasFirst` says whether another wait is now the first, or none is.
    */
-  constructor(onGivenUp: (wasFirst: boolean) => void) {
+  constructor(onGivenUp: (wasFirst: boolean, wait: Wait) => void) {
     this.#onGivenUp = onGivenUp;
   }
 
@@ -172,7 +172,7 @@ export class PendingQueue<Wait extends PendingWait> {
   giveUp(wait: Wait, reason: unknown): void {
     const wasFirst = this.#first === wait;
     if (!this.remove(wait)) return;
-    this.#onGivenUp(wasFirst);
+    this.#onGivenUp(wasFirst, wait);
     wait.reject(reason);
   }
 }

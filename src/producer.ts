@@ -34,10 +34,12 @@ export abstract class Producer<Value> implements StorePlace {
   /** Slots that the last refused put needs. */
   slotsNeeded = 1;
   /**
-   * Counts publications, and reservations, which follow one: what was put before can no longer be
-   * taken back, and the place of the next value has moved.
+   * Counts publications, and moves of the place of the next value: what was put before can no longer be
+   * taken back.
    */
   publications = 0;
+  /** Messages published so far. */
+  published = 0;
   /** The slot of the next value. */
   index = 0;
   /** Below it `store()` needs to look at nothing else; 0 closes that way. */
@@ -66,6 +68,34 @@ export abstract class Producer<Value> implements StorePlace {
     this.slotsNeeded = slots;
   }
 
+  /** Whether there is room for so many slots, and a free slab if need be. If not, that is waited for next. */
+  hasRoomFor({ slots, needsSlab }: Need): boolean {
+    const { symbols, handle } = this.endpoint;
+    // What is put and not published stands in the room that the native library would see.
+    if (!this.publish()) return false;
+    this.await(slots, false);
+    if (symbols.millrace_sender_wait(handle, slots, 0, 0) !== 1) return false;
+    if (!needsSlab) return true;
+    this.await(slots, true);
+    return this.slabsNeeded?.hasFree() ?? true;
+  }
+
+  /** Whether a put that finds no room has encoded the value all the same. */
+  get encodesInVain(): boolean {
+    return false;
+  }
+
+  /** What the last refused put waits for. */
+  get need(): Need {
+    return { slots: this.slotsNeeded, needsSlab: this.slabsNeeded !== undefined };
+  }
+
+  /**
+   * Throws if the value can never be sent, whatever room there is: it has the wrong type, or is too long.
+   * Otherwise says that room for it is waited for next. Runs the value's own code, as a put does.
+   */
+  abstract check(value: Value): void;
+
   /** Waits for what the last refused put needs, blocking this thread. */
   waitNative(strategy: number, timeoutUs: number): void {
     const { symbols, handle } = this.endpoint;
@@ -74,6 +104,9 @@ export abstract class Producer<Value> implements StorePlace {
     if (slabs !== undefined) symbols.millrace_pool_wait(slabs.handle, strategy, timeoutUs);
     else symbols.millrace_sender_wait(handle, this.slotsNeeded, strategy, timeoutUs);
   }
+
+  /** What a message of so many bytes waits for. */
+  abstract needOf(messageBytes: number): Need;
 
   /** Messages put and not yet published. */
   abstract get pendingMessages(): number;
@@ -86,7 +119,10 @@ export abstract class Producer<Value> implements StorePlace {
   /** Opens the way of `store()` for all but the last of a chunk of so many messages. */
   abstract openChunk(messages: number): void;
 
-  /** Puts a value behind the others. False: there is no room; `slotsNeeded` says for what. */
+  /**
+   * Puts a value behind the others. False: there is no room; `slotsNeeded` says for what. Throws for a
+   * value that can never be sent, also when there is no room.
+   */
   abstract put(value: Value): boolean;
 
   /** Takes the last put back; it must not have been published. */
@@ -105,16 +141,15 @@ export abstract class Producer<Value> implements StorePlace {
     const { endpoint } = this;
     endpoint.checkMemory();
     this.#checkStaged();
-    const answer = endpoint.symbols.millrace_sender_commit(
-      endpoint.handle,
-      slots,
-      this.pendingMessages,
-    );
+    const messages = this.pendingMessages;
+    const answer = endpoint.symbols.millrace_sender_commit(endpoint.handle, slots, messages);
     if (answer < 0) {
-      if (answer === Status.channelClosed) return false;
+      // A value's own code can close the sender it is being written for.
+      if (answer === Status.channelClosed || endpoint.handle === 0) return false;
       if (answer === Status.corrupt) throw endpoint.corrupt("send");
       throw errorOf(answer, "send");
     }
+    this.published += messages;
     this.committed = this.index;
     this.messages = 0;
     this.limit = 0;
@@ -135,11 +170,22 @@ export abstract class Producer<Value> implements StorePlace {
   }
 
   /** Refuses what the code of a value being written may not do. */
-  protected checkNotWriting(): void {
+  checkNotWriting(): void {
     if (!this.isWriting) return;
     throw new Error(
       "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender",
     );
+  }
+
+  /** Runs code of a value's own, which may not use this sender meanwhile. */
+  protected guarded<Result>(call: () => Result): Result {
+    this.checkNotWriting();
+    this.isWriting = true;
+    try {
+      return call();
+    } finally {
+      this.isWriting = false;
+    }
   }
 
   /** Forgets what was put and not published. */
@@ -179,18 +225,31 @@ export abstract class Producer<Value> implements StorePlace {
     const { endpoint } = this;
     const answer = endpoint.symbols.millrace_sender_reserve(endpoint.handle, slots);
     if (answer > 0) {
-      this.index = this.committed = endpoint.mailbox[1] as number;
-      this.granted = this.index + answer;
+      const start = endpoint.mailbox[1] as number;
+      // A refused put may have looked for room in vain, and what is reserved stays where it is.
+      if (start !== this.index) this.publications++;
+      this.index = this.committed = start;
+      this.granted = start + answer;
       this.limit = 0;
-      this.publications++;
       return true;
     }
     if (answer === Status.corrupt) throw endpoint.corrupt("send");
-    if (answer < 0 && answer !== Status.channelClosed) throw errorOf(answer, "send");
+    const isClosed = answer === Status.channelClosed || endpoint.handle === 0;
+    if (answer < 0 && !isClosed) throw errorOf(answer, "send");
     this.slotsNeeded = slots;
     return false;
   }
 }
+
+/** What a message waits for. */
+export interface Need {
+  /** Contiguous slots, */
+  readonly slots: number;
+  /** and a free slab. */
+  readonly needsSlab: boolean;
+}
+
+const oneSlot: Need = { slots: 1, needsSlab: false };
 
 /** Where a producer stood. */
 export interface Checkpoint {
@@ -206,6 +265,9 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   readonly #write: FixedCodec<Value, Batch>["write"];
   readonly #runsUserCode: boolean;
   readonly #view: unknown;
+  readonly #bytes: Uint8Array;
+  /** The place of what `reserveWindow()` gave out last. */
+  #reservedAt: Checkpoint | undefined;
 
   constructor(
     endpoint: Endpoint,
@@ -215,7 +277,9 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     super(endpoint, staging);
     this.#codec = codec;
     this.#runsUserCode = codec.runsUserCode;
-    this.#view = codec.bind(endpoint.mapRing(endpoint.info.index));
+    const memory = endpoint.mapRing(endpoint.info.index);
+    this.#bytes = new Uint8Array(memory);
+    this.#view = codec.bind(memory);
     this.#write = codec.write;
     this.store = codec.bindStore?.(this.#view, this) ??
       ((value) => this.index < this.limit && this.#putGuarded(value));
@@ -225,12 +289,20 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     return this.index - this.committed;
   }
 
+  needOf(_messageBytes: number): Need {
+    return oneSlot;
+  }
+
   openChunk(messages: number): void {
     this.limit = Math.min(this.granted, this.committed + messages - 1);
   }
 
   put(value: Value): boolean {
-    if (this.index === this.granted && !this.#makeRoom()) return false;
+    if (this.isWriting) this.checkNotWriting();
+    if (this.index === this.granted && !this.#makeRoom()) {
+      this.check(value);
+      return false;
+    }
     if (this.#runsUserCode) return this.#putGuarded(value);
     this.#write(this.#view, this.index, value);
     this.index++;
@@ -241,12 +313,34 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     this.checkNotWriting();
     this.isWriting = true;
     try {
-      this.#write(this.#view, this.index, value);
+      if (this.#reservedAt === undefined) this.#write(this.#view, this.index, value);
+      else this.#writeMany([value], 0, 1);
     } finally {
       this.isWriting = false;
     }
     this.index++;
     return true;
+  }
+
+  /** Writes values behind the last one. If it throws, what is reserved there is as it was. */
+  #writeMany(values: ArrayLike<Value>, from: number, count: number): void {
+    const codec = this.#codec;
+    if (this.#reservedAt === undefined || !this.isAt(this.#reservedAt)) {
+      this.#reservedAt = undefined;
+      return codec.writeMany(this.#view, this.index, values, from, count);
+    }
+    const scratch = new ArrayBuffer(count * codec.slotBytes);
+    codec.writeMany(codec.bind(scratch), 0, values, from, count);
+    this.#reservedAt = undefined;
+    this.#bytes.set(new Uint8Array(scratch), this.index * codec.slotBytes);
+  }
+
+  check(value: Value): void {
+    this.await(1, false);
+    if (this.#codec.check !== undefined) return this.#codec.check(value);
+    this.guarded(() => {
+      this.#write(this.#codec.bind(new ArrayBuffer(this.#codec.slotBytes)), 0, value);
+    });
   }
 
   takeBack(): void {
@@ -257,13 +351,18 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
 
   putMany(values: ArrayLike<Value>, from: number): number {
     this.checkNotWriting();
+    // An element's own code must not get past the guard by a writer's store.
+    this.limit = 0;
     let put = 0;
     while (from + put < values.length) {
-      if (this.index === this.granted && !this.#makeRoom()) break;
+      if (this.index === this.granted && !this.#makeRoom()) {
+        if (put === 0) this.check(values[from] as Value);
+        break;
+      }
       const count = Math.min(values.length - from - put, this.granted - this.index);
       this.isWriting = true;
       try {
-        this.#codec.writeMany(this.#view, this.index, values, from + put, count);
+        this.#writeMany(values, from + put, count);
       } catch (error) {
         this.staging?.takeBackFrom(this.index);
         // What stands before the run with the bad value is sent; the next call meets it first.
@@ -299,6 +398,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     }
     this.endpoint.expose();
     if (this.index === this.granted && !this.#makeRoom()) return undefined;
+    this.#reservedAt = this.checkpoint();
     return this.#codec.window(this.#view, this.index, Math.min(count, this.granted - this.index));
   }
 
@@ -342,6 +442,11 @@ export class RecordProducer<Value> extends Producer<Value> {
 
   openChunk(): void {}
 
+  override get encodesInVain(): boolean {
+    // With a pool a message can wait for one of two things.
+    return this.#slabs === undefined;
+  }
+
   override get slabsNeeded(): SlabPort | undefined {
     return this.#needsSlab ? this.#slabs : undefined;
   }
@@ -357,9 +462,19 @@ export class RecordProducer<Value> extends Producer<Value> {
     this.#needsSlab = false;
     try {
       return this.#put(value);
+    } catch (error) {
+      // The value's own code has closed the sender: there is no memory to write to.
+      if (this.endpoint.handle === 0) return false;
+      throw error;
     } finally {
       this.isWriting = false;
     }
+  }
+
+  check(value: Value): void {
+    // With no room at all nothing is written: only the length is told.
+    const length = this.guarded(() => this.#codec.encode(this.#view, 0, -recordSlotBytes, value));
+    this.await(this.slotsOf(-1 - length), false);
   }
 
   #put(value: Value): boolean {
@@ -413,11 +528,11 @@ export class RecordProducer<Value> extends Producer<Value> {
     return 1 + Math.ceil(payloadBytes / recordSlotBytes);
   }
 
-  /** The slots that a message waits for: of one that only a slab can hold, those of its handle. */
-  slotsToAwait(messageBytes: number): number {
-    const isPooled = this.#slabs !== undefined && messageBytes > this.#payloadBytesMax &&
+  /** What a message waits for: one that only a slab can hold for a slab, and for room for its handle. */
+  needOf(messageBytes: number): Need {
+    const needsSlab = this.#slabs !== undefined && messageBytes > this.#payloadBytesMax &&
       messageBytes <= this.#slabs.slabBytes;
-    return this.slotsOf(isPooled ? handleBytes : messageBytes);
+    return { slots: this.slotsOf(needsSlab ? handleBytes : messageBytes), needsSlab };
   }
 
   #finishRecord(payloadBytes: number): void {

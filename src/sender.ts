@@ -18,16 +18,9 @@ import { codecOf, type Layout } from "./layout.ts";
 import { closedError, type ClosingReason, encodeReason, withCause } from "./reason.ts";
 import { type Checkpoint, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
-import {
-  type CheckedLimits,
-  limitsOf,
-  PendingPromise,
-  PendingQueue,
-  type WaitLimits,
-} from "./pending.ts";
+import { limitsOf, type WaitLimits } from "./pending.ts";
 import type { PoolLink } from "./pool.ts";
-import { SenderWaiter } from "./sender_waiter.ts";
-import type { SlabPort } from "./slab.ts";
+import { PendingBatch, PendingRoom, PendingValue, SendQueue } from "./send_queue.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
 import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -49,24 +42,6 @@ export interface SendAllOptions {
    * ones, also when the call ends early: aborted, out of time, or for a value that is refused.
    */
   readonly onSent?: (sent: number) => void;
-}
-
-class PendingSend<Value> extends PendingPromise<void> {
-  /** False: it waits for room only, and sends nothing. */
-  readonly hasValue: boolean;
-  readonly value: Value | undefined;
-  /** How many slots it waits for, when it sends nothing, */
-  readonly slots: number;
-  /** or for a slab of which pool. */
-  readonly slabs: SlabPort | undefined;
-
-  constructor(hasValue: boolean, value: Value | undefined, slots: number, slabs?: SlabPort) {
-    super();
-    this.hasValue = hasValue;
-    this.value = value;
-    this.slots = slots;
-    this.slabs = slabs;
-  }
 }
 
 /** Opens a sender over an endpoint; the library's own way in. */
@@ -104,12 +79,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   readonly #endpoint: Endpoint;
   readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
   readonly #wait: WaitStrategy;
-  readonly #waiter: SenderWaiter;
-  readonly #pending = new PendingQueue<PendingSend<Value>>((wasFirst) => {
-    if (this.#pending.length === 0) this.#waiter.cancel();
-    // The one behind may need less room than the first did.
-    else if (wasFirst) this.#waiter.resume();
-  });
+  readonly #queue: SendQueue<Value>;
   /** What the last reserve() gave, and where the producer stood then. */
   #reserved: { readonly length: number; readonly at: Checkpoint } | undefined;
   /** What this sender was closed with. */
@@ -126,12 +96,12 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     this.#endpoint = endpoint;
     this.#producer = producerOf(endpoint, codecOf(layout), pool);
     this.#wait = wait;
-    this.#waiter = new SenderWaiter(endpoint, {
-      attempt: () => this.#sendPending(),
-      slotsNeeded: () => this.#producer.slotsNeeded,
-      slabsNeeded: () => this.#producer.slabsNeeded,
-      isPending: () => this.#pending.length !== 0,
-    }, pollBudget);
+    this.#queue = new SendQueue<Value>(
+      endpoint,
+      this.#producer,
+      pollBudget,
+      (...unsent) => this.#closedError(...unsent),
+    );
   }
 
   /** @ignore Made by the library. */
@@ -239,24 +209,27 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * Sends a value if there is room now.
+   * Sends a value if there is room now. What waits in `send()` and `sendAll()` goes first; a `ready()` that
+   * waits holds nothing back. What `reserve()` gave stays as it is when nothing was sent.
    *
    * @returns Whether it was sent; false when the ring is full or the channel is closed.
-   * @throws {TypeError} If the value has the wrong type for the layout.
+   * @throws {TypeError} If the value has the wrong type for the layout, also when there is no room.
    * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
    * @throws {ChannelClosedError} If this sender has been closed (`"ENDPOINT_CLOSED"`).
    */
   trySend(value: Value): boolean {
-    if (!this.#admits()) return false;
-    this.#reserved = undefined;
-    if (this.#endpoint.handle === 0) throw this.#closedError(value);
-    const producer = this.#producer;
-    return producer.put(value) && this.#publishOne();
+    if (this.#queue.isIdle && this.#endpoint.handle !== 0) {
+      return this.#producer.put(value) && this.#publishOne();
+    }
+    return this.#trySend(value, this.#queue.admits());
   }
 
-  /** Whether it is a newcomer's turn: not before those that wait for room. */
-  #admits(): boolean {
-    return this.#pending.length === 0 || this.#sendPending();
+  #trySend(value: Value, isAdmitted: boolean): boolean {
+    if (this.#endpoint.handle === 0) throw this.#closedError(value);
+    const producer = this.#producer;
+    if (isAdmitted) return producer.put(value) && this.#publishOne();
+    producer.check(value);
+    return false;
   }
 
   /** Publishes the value just put, and what the writer had put before it. */
@@ -269,23 +242,30 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * Sends a value, waiting for room if need be. Values sent so arrive in the order of the calls. An
-   * object is encoded when there is room for it: do not change it before the promise resolves.
+   * Sends a value, waiting for room if need be. Whatever else waits in this sender, in any verb, what came
+   * first goes first; so values sent in this way arrive in the order of the calls. An object is encoded
+   * when there is room for it: do not change it before the promise resolves.
    *
    * @returns A promise that resolves when the value is in the ring.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is the unsent value.
-   * @throws {TypeError} If the value has the wrong type for the layout.
+   * @throws {TimeoutError} If a `timeout` was given and the time is up; the value was not sent.
+   * @throws {TypeError} If the value has the wrong type for the layout; at once, also when there is no
+   *   room.
    * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
    */
   send(value: Value, options?: SendOptions): Promise<void> {
     try {
       const limits = limitsOf("send", options);
-      if (this.#pending.length === 0) {
+      const producer = this.#producer;
+      producer.checkNotWriting();
+      if (this.#queue.isIdle) {
         if (this.trySend(value)) return resolved;
         if (this.closed) return Promise.reject(this.#closedError(value));
+      } else {
+        // A value that can never be sent must not wait in the queue.
+        producer.check(value);
       }
-      // A value that can never be sent must not wait in the queue.
-      return this.#enqueue(new PendingSend<Value>(true, value, 1), limits);
+      return this.#queue.push(new PendingValue(value, producer.need), limits);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -293,84 +273,26 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
 
   /**
    * Resolves when there is room for a value; for layouts of variable length, for a message of so
-   * many `bytes`.
+   * many `bytes`, which may be room for the handle of a slab and a free slab.
+   *
+   * It comes after what waits already, and those behind it, of any verb, let it have the room first: they
+   * wait until the program has made its next call on this sender, or until the next turn of the event loop.
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed.
+   * @throws {TimeoutError} If a `timeout` was given and the time is up.
    * @throws {RangeError} If a message cannot have so many bytes.
    */
   ready(options?: SendOptions & { readonly bytes?: number }): Promise<void> {
     try {
       const limits = limitsOf("wait for room", options);
-      if (this.#endpoint.handle === 0) throw this.#closedError();
       const producer = this.#producer;
-      producer.await(1, false);
-      const slots = producer instanceof FixedProducer
-        ? 1
-        : producer.slotsToAwait(checkInteger("wait for room", "bytes", options?.bytes ?? 0, 0));
-      return this.#readyFor(slots, limits);
+      producer.checkNotWriting();
+      if (this.#endpoint.handle === 0) throw this.#closedError();
+      const bytes = checkInteger("wait for room", "bytes", options?.bytes ?? 0, 0);
+      return this.#queue.run(new PendingRoom<Value>(producer.needOf(bytes)), limits);
     } catch (error) {
       return Promise.reject(error);
     }
-  }
-
-  /** Resolves when there is room for a message of so many slots. */
-  #readyFor(slots: number, limits: CheckedLimits | undefined): Promise<void> {
-    if (this.#endpoint.handle === 0) return Promise.reject(this.#closedError());
-    // What was refused last may have had room, and no slab.
-    const slabs = this.#producer.slabsNeeded;
-    if (this.#pending.length === 0 && this.#isReady(slots, slabs)) return resolved;
-    return this.#enqueue(new PendingSend<Value>(false, undefined, slots, slabs), limits);
-  }
-
-  #enqueue(wait: PendingSend<Value>, limits: CheckedLimits | undefined): Promise<void> {
-    try {
-      this.#pending.push(wait, limits);
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    this.#producer.closeChunk();
-    this.#waiter.start();
-    return wait.promise;
-  }
-
-  /** Sends what waits for room, as far as there is room. True: nothing waits any more. */
-  #sendPending(): boolean {
-    for (let wait = this.#pending.first; wait !== undefined; wait = this.#pending.first) {
-      this.#reserved = undefined;
-      const outcome = this.#attempt(wait);
-      if (outcome === "full") return false;
-      // It may be gone: a value's own code can abort a signal.
-      if (!this.#pending.remove(wait)) continue;
-      if (outcome === "sent") wait.resolve();
-      else wait.reject(outcome.error);
-    }
-    this.#waiter.cancel();
-    return true;
-  }
-
-  #attempt(entry: PendingSend<Value>): "sent" | "full" | { error: unknown } {
-    try {
-      if (this.#endpoint.handle === 0) return { error: this.#closedErrorOf(entry) };
-      const isThere = entry.hasValue
-        ? this.#producer.put(entry.value as Value) && this.#publishOne()
-        : this.#isReady(entry.slots, entry.slabs);
-      if (isThere) return "sent";
-      return this.closed ? { error: this.#closedErrorOf(entry) } : "full";
-    } catch (error) {
-      return { error };
-    }
-  }
-
-  /** Whether there is a free slab, if that is what is waited for; else room. */
-  #isReady(slots: number, slabs: SlabPort | undefined): boolean {
-    const { handle, symbols } = this.#endpoint;
-    this.#producer.await(slots, slabs !== undefined);
-    if (slabs !== undefined) return !this.closed && slabs.hasFree();
-    return !this.closed && symbols.millrace_sender_wait(handle, slots, 0, 0) === 1;
-  }
-
-  #closedErrorOf(entry: PendingSend<Value>): MillraceError {
-    return entry.hasValue ? this.#closedError(entry.value) : this.#closedError();
   }
 
   #closedError(...unsent: [value: unknown] | []): MillraceError {
@@ -397,7 +319,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   sendSync(value: Value, options?: WaitOptions): void {
     this.#block(options, "send", () => {
-      if (this.trySend(value)) return true;
+      if (this.#trySend(value, this.#queue.admitsBlocking())) return true;
       if (this.closed) throw this.#closedError(value);
       return false;
     });
@@ -406,7 +328,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   #block(options: WaitOptions | undefined, action: string, attempt: () => boolean): void {
     waitBlocking(options, this.#wait, action, attempt, (strategy, timeoutUs) => {
       this.#producer.waitNative(strategy, timeoutUs);
-      this.#waiter.resume();
+      this.#queue.resume();
     });
   }
 
@@ -427,25 +349,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (this.#endpoint.handle === 0) {
       throw this.#closedError(Array.prototype.slice.call(values, from));
     }
-    if (!this.#admits()) return 0;
-    this.#reserved = undefined;
-    const producer = this.#producer;
-    const before = producer.checkpoint();
-    let put: number;
-    try {
-      put = producer.putMany(values, from);
-    } catch (error) {
-      // A value in the first run was bad: of this batch nothing is sent.
-      producer.rollBack(before);
-      throw error;
-    }
-    if (producer.pendingMessages === 0 ? put === 0 && this.closed : !producer.publish()) {
-      // Pending is what this call, and a writer before it, could not publish.
-      const unsent = Array.from(producer.pendingValues());
-      producer.discard();
-      throw this.#closedError(unsent.concat(Array.prototype.slice.call(values, from + put)));
-    }
-    return put;
+    return this.#trySendSome(values, from, this.#queue.admits());
+  }
+
+  #trySendSome(values: ArrayLike<Value>, from: number, isAdmitted: boolean): number {
+    if (isAdmitted) return this.#queue.sendSome(values, from);
+    if (from < values.length) this.#producer.check(values[from] as Value);
+    return 0;
   }
 
   /**
@@ -473,37 +383,27 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @throws {RangeError} If a value is outside the layout's range, or longer than half the ring. Of what
    *   stands before such a value some may have been sent and some not: `onSent` tells.
    */
-  async sendAll(
+  sendAll(
     values: ArrayLike<Value>,
     options?: SendOptions & SendAllOptions,
   ): Promise<void> {
-    const limits = limitsOf("send all", options);
-    const batch = this.#batchesOf(values, options);
-    while (!batch.send()) {
-      try {
-        await this.#readyFor(this.#producer.slotsNeeded, limits);
-      } catch (error) {
-        if (!(error instanceof ChannelClosedError)) throw error;
-        throw this.#closedError(Array.prototype.slice.call(values, batch.sent));
-      }
+    try {
+      const limits = limitsOf("send all", options);
+      const batch = this.#batchOf(values, options);
+      this.#producer.checkNotWriting();
+      // A value that can never be sent must not wait in the queue.
+      if (!this.#queue.isIdle && values.length > 0) this.#producer.check(values[0] as Value);
+      return this.#queue.run(batch, limits);
+    } catch (error) {
+      return Promise.reject(error);
     }
   }
 
-  /** Sends values part by part, and tells how many have been sent. */
-  #batchesOf(values: ArrayLike<Value>, options: SendAllOptions | undefined) {
+  #batchOf(values: ArrayLike<Value>, options: SendAllOptions | undefined): PendingBatch<Value> {
+    checkBatch(values);
     const onSent = options?.onSent;
     if (onSent !== undefined) checkFunction("send all", "onSent", onSent);
-    const batch = {
-      sent: 0,
-      /** True: all of them are sent. */
-      send: (): boolean => {
-        const count = this.sendBatch(values, batch.sent);
-        batch.sent += count;
-        if (count > 0) onSent?.(batch.sent);
-        return batch.sent >= values.length;
-      },
-    };
-    return batch;
+    return new PendingBatch(values, onSent);
   }
 
   /**
@@ -516,16 +416,21 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *   stands before such a value some may have been sent and some not: `onSent` tells.
    */
   sendAllSync(values: ArrayLike<Value>, options?: WaitOptions & SendAllOptions): void {
-    const batch = this.#batchesOf(values, options);
+    const queue = this.#queue;
+    const batch = this.#batchOf(values, options);
+    this.#producer.checkNotWriting();
     try {
-      this.#block(options, "send all", batch.send);
+      this.#block(options, "send all", () => {
+        if (!queue.admitsBlocking()) {
+          if (batch.sent === 0 && values.length > 0) this.#producer.check(values[0] as Value);
+          return false;
+        }
+        if (batch.attempt(queue)) return true;
+        if (this.closed) throw this.#closedError(...batch.unsent());
+        return false;
+      });
     } catch (error) {
-      if (!(error instanceof TimeoutError)) throw error;
-      throw new TimeoutError(
-        error.code,
-        `${error.message}; sent ${batch.sent} of ${values.length}`,
-        batch.sent,
-      );
+      throw error instanceof TimeoutError ? batch.timedOut(error) : error;
     }
   }
 
@@ -549,14 +454,11 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   writer(options?: WriterOptions): Writer<Value> {
     if (this.#endpoint.handle === 0) throw this.#closedError();
     return new Writer<Value>(
-      this.#producer,
       this.#endpoint,
-      this.#waiter,
+      this.#queue,
       options,
       this.#wait,
       (...unsent) => this.#closedError(...unsent),
-      () => this.#admits(),
-      (slots, limits) => this.#readyFor(slots, limits),
     );
   }
 
@@ -576,19 +478,21 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   reserve(count: number): Room<Value, Batch> | undefined {
     const producer = this.#producer;
     checkInteger("reserve", "count", count, producer instanceof FixedProducer ? 1 : 0);
+    producer.checkNotWriting();
     if (this.#endpoint.handle === 0) throw this.#closedError();
-    if (!this.#admits()) return undefined;
+    if (!this.#queue.admits()) return undefined;
     // Or the writer would publish it at the end of the turn, and the reservation would be void.
     if (!producer.publish()) {
       const unsent = producer.pendingValues();
       producer.discard();
       throw this.#closedError(unsent);
     }
+    // There may be room all the same, in which nothing can be sent any more.
+    if (this.closed) throw this.#closedError();
     const room = producer instanceof FixedProducer
       ? producer.reserveWindow(count)
       : producer.reserveBytes(count);
-    this.#reserved = room && { length: room.length, at: producer.checkpoint() };
-    if (room === undefined && this.closed) throw this.#closedError();
+    if (room !== undefined) this.#reserved = { length: room.length, at: producer.checkpoint() };
     return room as Room<Value, Batch> | undefined;
   }
 
@@ -602,8 +506,9 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    */
   commit(count: number = this.#reserved?.length ?? 0): void {
     checkInteger("commit", "count", count, 0);
-    if (this.#endpoint.handle === 0) throw this.#closedError();
     const producer = this.#producer;
+    producer.checkNotWriting();
+    if (this.#endpoint.handle === 0) throw this.#closedError();
     const reserved = this.#reserved;
     if (reserved === undefined || !producer.isAt(reserved.at)) {
       throw new RangeError("Cannot commit: nothing is reserved, or something was sent since");
@@ -637,13 +542,13 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
 
   /** Lets a pending `send()` keep the process alive, as it does unless `unref()` was called. */
   ref(): this {
-    this.#waiter.setRef(true);
+    this.#queue.setRef(true);
     return this;
   }
 
   /** A pending `send()` no longer keeps the process alive. */
   unref(): this {
-    this.#waiter.setRef(false);
+    this.#queue.setRef(false);
     return this;
   }
 
@@ -682,9 +587,9 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     if (this.#endpoint.handle === 0) return;
     if (reason.length !== 0) this.#closing = { reason: reason[0] };
     this.#publishLast();
-    this.#waiter.cancel();
+    this.#queue.cancel();
     this.#endpoint.close(encoded);
-    for (const wait of this.#pending.takeAll()) wait.reject(this.#closedErrorOf(wait));
+    this.#queue.end();
   }
 
   /** Publishes a writer's last chunk, unless the channel is closed or its memory is gone. */
@@ -705,7 +610,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   /** Waits for pending sends, as long as somebody may receive and make room for them, then closes. */
   async [Symbol.asyncDispose](): Promise<void> {
     await whileReceivable(this.#endpoint, async (signal) => {
-      while (this.#pending.length !== 0 && !this.closed) {
+      while (this.#queue.isPending && !this.closed) {
         await this.ready({ signal }).catch(() => signal.throwIfAborted());
       }
     });

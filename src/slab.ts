@@ -183,6 +183,7 @@ export class SlabPort {
 /** The library's own ways into a {@linkcode Slab}. */
 export const makeSlab = Symbol("makeSlab");
 export const abandonSlab = Symbol("abandonSlab");
+export const checkSendable = Symbol("checkSendable");
 export const stageSlab = Symbol("stageSlab");
 export const isLostSlab = Symbol("isLostSlab");
 export const publishSlab = Symbol("publishSlab");
@@ -347,13 +348,17 @@ export class Slab implements Disposable {
     return this.#isLost || (this.#state === "staged" && this.#memory.byteLength === 0);
   }
 
-  /**
-   * @ignore Its handle is about to be published in a slot of a sender's ring. Returns the
-   * generation it then has.
-   */
-  [stageSlab](sender: Endpoint, slot: number): { index: number; generation: number } {
+  /** @ignore Throws if it cannot be sent: it is not this thread's any more. */
+  [checkSendable](): void {
     this.#checkOwned("send a slab");
     if (this.#memory.byteLength === 0) throw transferred();
+  }
+
+  /**
+   * @ignore It has been found sendable, and its handle is about to be published in a slot of a
+   * sender's ring. Returns the generation it then has.
+   */
+  [stageSlab](sender: Endpoint, slot: number): { index: number; generation: number } {
     const { endpoint } = this.#port;
     const answer = endpoint.symbols.millrace_pool_stage(
       endpoint.handle,

@@ -11,6 +11,7 @@ import { describe } from "./describe.ts";
 import { defineLayout, type Layout } from "./layout.ts";
 import { errorOf } from "./native.ts";
 import {
+  checkSendable,
   isLostSlab,
   makeSlab,
   nextGeneration,
@@ -79,10 +80,12 @@ function slabCodec(
     if (answer < 0) return Slab[makeSlab](port, index, generation, -1);
     return Slab[makeSlab](port, index, nextGeneration(generation), length);
   };
+  const check = (slab: Slab): void => {
+    if (slab instanceof Slab) return slab[checkSendable]();
+    throw new TypeError(`Cannot send a slab: expected a Slab, received ${describe(slab)}`);
+  };
   const write = (view: View, slot: number, slab: Slab): void => {
-    if (!(slab instanceof Slab)) {
-      throw new TypeError(`Cannot send a slab: expected a Slab, received ${describe(slab)}`);
-    }
+    check(slab);
     if (sender === undefined || staging === undefined) throw errorOf(Status.corrupt, "send a slab");
     const { length } = slab;
     const { index, generation } = slab[stageSlab](sender, slot);
@@ -98,6 +101,7 @@ function slabCodec(
     slotBytes: wordsPerSlot * 4,
     runsUserCode: false,
     bind: (memory) => new Uint32Array(memory),
+    check,
     write,
     read,
     writeMany(view, slot, values, from, count) {

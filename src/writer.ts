@@ -7,9 +7,9 @@
 import { checkInteger } from "./check.ts";
 import { MillraceError } from "./errors.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { FixedProducer, RecordProducer } from "./producer.ts";
-import type { SenderWaiter } from "./sender_waiter.ts";
-import { type CheckedLimits, limitsOf, type WaitLimits } from "./pending.ts";
+import { limitsOf, type WaitLimits } from "./pending.ts";
+import type { FixedProducer, Need, RecordProducer } from "./producer.ts";
+import { type ClosedError, PendingRoom, type SendQueue } from "./send_queue.ts";
 import { queueMicrotask } from "./timers.ts";
 import {
   checkStrategy,
@@ -38,42 +38,37 @@ const chunkMax = 1024;
 export class Writer<Value> implements Disposable {
   readonly #producer: FixedProducer<Value, unknown> | RecordProducer<Value>;
   readonly #endpoint: Endpoint;
-  readonly #waiter: SenderWaiter;
+  readonly #queue: SendQueue<Value>;
   readonly #chunk: number;
   readonly #options: WaitOptions;
   readonly #wait: WaitStrategy;
-  readonly #closedError: (...unsent: [value: unknown] | []) => MillraceError;
-  readonly #admits: () => boolean;
-  readonly #ready: (slots: number, limits: CheckedLimits | undefined) => Promise<void>;
-  /** What the last refused value needs. */
-  #slotsNeeded = 1;
+  readonly #closedError: ClosedError;
+  /** What the value needs that `tryPush()` had no room for last: the next `ready()` is for it. */
+  #need: Need | undefined;
+  /** Those that wait: of no use once a value was pushed. */
+  readonly #readies = new Set<PendingRoom<Value>>();
   #isFlushScheduled = false;
   /** What the flush at the end of a turn met; thrown by the next call. */
   #failure: MillraceError | undefined;
 
   /** Made by the library: see {@linkcode Sender.writer}. */
   constructor(
-    producer: FixedProducer<Value, unknown> | RecordProducer<Value>,
     endpoint: Endpoint,
-    waiter: SenderWaiter,
+    queue: SendQueue<Value>,
     options: WriterOptions | undefined,
     wait: WaitStrategy,
-    closedError: (...unsent: [value: unknown] | []) => MillraceError,
-    admits: () => boolean,
-    ready: (slots: number, limits: CheckedLimits | undefined) => Promise<void>,
+    closedError: ClosedError,
   ) {
     const { chunk } = options ?? {};
-    this.#producer = producer;
+    this.#producer = queue.producer;
     this.#endpoint = endpoint;
-    this.#waiter = waiter;
+    this.#queue = queue;
     this.#chunk = chunk === undefined
       ? Math.max(1, Math.min(chunkMax, endpoint.info.capacity >>> 2))
       : checkInteger("make a writer", "chunk", chunk, 1);
     this.#options = options ?? {};
     this.#wait = options?.wait === undefined ? wait : checkStrategy(options.wait);
     this.#closedError = closedError;
-    this.#admits = admits;
-    this.#ready = ready;
   }
 
   /**
@@ -92,32 +87,44 @@ export class Writer<Value> implements Disposable {
   /** The first and the last of a chunk, and what needs room or more than a store. */
   #pushSlow(value: Value): void {
     const producer = this.#producer;
+    producer.checkNotWriting();
     if (producer.pendingMessages === 0) this.#beginChunk();
-    if (!this.#put(value)) this.#pushBlocking(value);
+    if (!this.#put(value, this.#queue.admits())) this.#pushBlocking(value);
     this.#afterPut();
   }
 
-  /** Puts a value, unless sends wait for room: what came first goes first. */
-  #put(value: Value): boolean {
-    return this.#admits() && this.#producer.put(value);
+  /** Puts a value, unless values wait for room: what came first goes first. */
+  #put(value: Value, isAdmitted: boolean): boolean {
+    if (isAdmitted) return this.#producer.put(value);
+    this.#producer.check(value);
+    return false;
   }
 
   #afterPut(): void {
-    if (this.#producer.pendingMessages >= this.#chunk) this.flush();
-    else this.#producer.openChunk(this.#chunk);
+    const producer = this.#producer;
+    this.#need = undefined;
+    if (this.#readies.size !== 0) {
+      for (const ready of this.#readies) this.#queue.release(ready);
+    }
+    if (producer.pendingMessages >= this.#chunk) this.flush();
+    // A plain store must not pass by what waits.
+    else if (!this.#queue.hasValues) producer.openChunk(this.#chunk);
   }
 
   /**
    * The same as `push()`, without blocking.
    *
    * @returns Whether there was room for the value. If not, `await writer.ready()`.
+   * @throws {TypeError} If the value has the wrong type for the layout, also when there is no room.
+   * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
    */
   tryPush(value: Value): boolean {
     const producer = this.#producer;
     if (producer.store(value)) return true;
+    producer.checkNotWriting();
     if (producer.pendingMessages === 0) this.#beginChunk();
-    if (!this.#put(value)) {
-      this.#slotsNeeded = producer.slotsNeeded;
+    if (!this.#put(value, this.#queue.admits())) {
+      this.#need = producer.need;
       this.flush();
       return false;
     }
@@ -149,7 +156,7 @@ export class Writer<Value> implements Disposable {
   #pushBlocking(value: Value): void {
     waitBlocking(this.#options, this.#wait, "push", () => {
       // put() has published what was pushed before, or could not because the channel is closed.
-      if (this.#put(value)) return true;
+      if (this.#put(value, this.#queue.admitsBlocking())) return true;
       if (!this.#producer.publish() || this.#isClosed()) {
         const unsent = [...Array.from(this.#producer.pendingValues()), value];
         this.#producer.discard();
@@ -158,7 +165,7 @@ export class Writer<Value> implements Disposable {
       return false;
     }, (strategy, timeoutUs) => {
       this.#producer.waitNative(strategy, timeoutUs);
-      this.#waiter.resume();
+      this.#queue.resume();
     });
   }
 
@@ -174,6 +181,7 @@ export class Writer<Value> implements Disposable {
    *   and not sent.
    */
   flush(): void {
+    this.#producer.checkNotWriting();
     if (this.#failure !== undefined) {
       const failure = this.#failure;
       this.#failure = undefined;
@@ -187,13 +195,34 @@ export class Writer<Value> implements Disposable {
   }
 
   /**
-   * Resolves when there is room for a value; after a `tryPush()` that had none, for that value.
+   * Resolves when there is room for a value; after a `tryPush()` that had none, for that value. It does not
+   * wait for a value that the program has dropped: another one that was pushed ends the wait, and so does
+   * `bytes`, which says how long the message is that is to be pushed next. Otherwise as
+   * {@linkcode Sender.ready}.
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed.
+   * @throws {TimeoutError} If a `timeout` was given and the time is up.
+   * @throws {RangeError} If a message cannot have so many bytes.
    */
-  ready(options?: WaitLimits): Promise<void> {
+  ready(options?: WaitLimits & { readonly bytes?: number }): Promise<void> {
     try {
-      return this.#ready(this.#slotsNeeded, limitsOf("wait for room", options));
+      const limits = limitsOf("wait for room", options);
+      const producer = this.#producer;
+      producer.checkNotWriting();
+      if (this.#endpoint.handle === 0) throw this.#closedError();
+      const bytes = options?.bytes;
+      const need = bytes === undefined
+        ? this.#need ?? producer.needOf(0)
+        : producer.needOf(checkInteger("wait for room", "bytes", bytes, 0));
+      this.#need = undefined;
+      const ready = new PendingRoom<Value>(need);
+      const promise = this.#queue.run(ready, limits);
+      if (ready.isPending) {
+        this.#readies.add(ready);
+        const forget = () => this.#readies.delete(ready);
+        promise.then(forget, forget);
+      }
+      return promise;
     } catch (error) {
       return Promise.reject(error);
     }
