@@ -96,6 +96,7 @@ export { Slab, type SlabHandle } from "./src/slab.ts";
 export type { LatencyStatistics, RingStatistics, Statistics } from "./src/statistics.ts";
 export { struct, type StructFields, type StructValue, StructWindow } from "./src/struct.ts";
 export type { ReceiverTicket, SenderTicket, Terms, Ticket } from "./src/ticket.ts";
+export type { NodeWorker, TicketOptions, WebWorker } from "./src/ticket_worker.ts";
 export type { PollBudget } from "./src/waiter.ts";
 export type { WaitLimits } from "./src/pending.ts";
 export type { WaitOptions, WaitStrategy } from "./src/wait_strategy.ts";

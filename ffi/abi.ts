@@ -69,6 +69,18 @@ export const symbols = {
     ],
     result: "i32",
   },
+  millrace_ticket_take_back: {
+    parameters: [
+      "buffer", // const millrace_ticket *ticket
+    ],
+    result: "i32",
+  },
+  millrace_ticket_is_outstanding: {
+    parameters: [
+      "buffer", // const millrace_ticket *ticket
+    ],
+    result: "i32",
+  },
   millrace_endpoint_open_at: {
     parameters: [
       "buffer", // const millrace_ticket *ticket

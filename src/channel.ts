@@ -26,6 +26,7 @@ import { openSenderOn, type Sender } from "./sender.ts";
 import { openShare, rolesOf, type Share, type ShareOptions, type SharePlace } from "./share.ts";
 import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
+import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
@@ -402,17 +403,40 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    * A one-shot right to open a sender elsewhere: post it to a Worker. While it is outstanding the
    * channel does not end for want of senders. So issue the tickets of all Workers before you post the
    * first: a quick Worker may have opened, sent and closed before the next ticket is issued, and then
-   * the channel has ended.
+   * the channel has ended. And name the Worker: should it fail before it opens the ticket, the channel
+   * would wait for it for ever.
    *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32);
+   * const code = `throw new Error("no configuration")`;
+   * const url = URL.createObjectURL(new Blob([code], { type: "application/javascript" }));
+   * const worker = new Worker(url, { type: "module" });
+   * worker.onerror = (event) => event.preventDefault();
+   * worker.postMessage(channel.senderTicket({ worker }));
+   * for await (const value of channel.receiver()) console.log(value); // ends with the Worker
+   * assert(channel.closed);
+   * ```
+   *
+   * @param options The Worker the ticket is for.
+   * @throws {TypeError} If `worker` is not a Worker.
    * @throws {ChannelClosedError} If the channel is closed.
    */
-  senderTicket(): SenderTicket<Value, Batch> {
-    return this.#issue("sender", Role.sender) as SenderTicket<Value, Batch>;
+  senderTicket(options?: TicketOptions): SenderTicket<Value, Batch> {
+    return this.#issue("sender", Role.sender, options) as SenderTicket<Value, Batch>;
   }
 
-  /** A one-shot right to open the receiver, or one more, elsewhere: post it to a Worker. */
-  receiverTicket(): ReceiverTicket<Value, Batch> {
-    return this.#issue("receiver", Role.receiver) as ReceiverTicket<Value, Batch>;
+  /**
+   * A one-shot right to open the receiver, or one more, elsewhere: post it to a Worker.
+   *
+   * @param options The Worker the ticket is for.
+   * @throws {TypeError} If `worker` is not a Worker.
+   */
+  receiverTicket(options?: TicketOptions): ReceiverTicket<Value, Batch> {
+    return this.#issue("receiver", Role.receiver, options) as ReceiverTicket<Value, Batch>;
   }
 
   /**
@@ -462,9 +486,14 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     return right;
   }
 
-  #issue(kind: Ticket["millrace"], role: number): Ticket {
+  #issue(kind: Ticket["millrace"], role: number, options: TicketOptions | undefined): Ticket {
+    const worker = workerOf(`issue a ticket for a ${kind}`, options);
     const right = this.#issueRight(kind, role);
     const { bells } = this.#endpoint;
+    if (worker !== undefined) {
+      const pools = this.#pool === undefined ? [] : [this.#pool.bells];
+      bindTicket(worker, right, [bells.words.buffer, ...pools]);
+    }
     return {
       millrace: kind,
       right,
@@ -529,7 +558,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   }
 
   /**
-   * Takes an unused ticket back, as that of a Worker that died before it opened it.
+   * Takes an unused ticket back, as that of a Worker that died before it opened it. Tickets that were
+   * issued for a Worker ({@linkcode TicketOptions}) are taken back when that ends.
    *
    * @returns Whether the ticket was an outstanding one of this channel.
    */

@@ -19,6 +19,7 @@ import { limitsOf, PendingPromise, PendingQueue, type WaitLimits } from "./pendi
 import { openShare, type PoolShareOptions, type Share, type SharePlace } from "./share.ts";
 import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./slab.ts";
 import { newSlabLayout } from "./slab_layout.ts";
+import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import {
   checkStrategy,
@@ -340,8 +341,12 @@ export class Pool implements Disposable {
   /**
    * A one-shot right to open the pool elsewhere: post it to a Worker. While anybody has the pool open
    * it stays good; when nobody has any more, unused tickets are taken back.
+   *
+   * @param options The Worker the ticket is for: it is taken back if that ends before it has used it.
+   * @throws {TypeError} If `worker` is not a Worker.
    */
-  ticket(): PoolTicket {
+  ticket(options?: TicketOptions): PoolTicket {
+    const worker = workerOf("issue a ticket for a pool", options);
     this.#checkOpen("issue a ticket for a pool");
     this[checkOwnPool]("issue a ticket for a pool");
     const { endpoint } = this.#port;
@@ -350,6 +355,7 @@ export class Pool implements Disposable {
       endpoint.symbols.millrace_ticket_issue(endpoint.handle, Role.pool, right),
       "issue a ticket for a pool",
     );
+    if (worker !== undefined) bindTicket(worker, right, [endpoint.bells.words.buffer]);
     return {
       millrace: "pool",
       right,

@@ -14,16 +14,15 @@ const workerCount = 4;
 
 await using channel = mpsc(u32, { capacity: 4096, maxSenders: workerCount });
 // All tickets before the first is used: a channel ends when no sender and no ticket is left.
-const searches = Array.from({ length: workerCount }, (_, index): Search => ({
+// Each names its Worker: one that fails to start is not waited for.
+const url = new URL("./worker.ts", import.meta.url);
+const workers = Array.from({ length: workerCount }, () => new Worker(url, { type: "module" }));
+const searches = workers.map((worker, index): Search => ({
   from: (limit / workerCount) * index,
   to: (limit / workerCount) * (index + 1),
-  ticket: channel.senderTicket(),
+  ticket: channel.senderTicket({ worker }),
 }));
-const workers = searches.map((search) => {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-  worker.postMessage(search);
-  return worker;
-});
+workers.forEach((worker, index) => worker.postMessage(searches[index]));
 
 let count = 0;
 let sum = 0;

@@ -316,6 +316,10 @@ int32_t millrace_channel_arm_drain(uint32_t channel);
 
 int32_t millrace_ticket_issue(uint32_t channel, uint32_t role, millrace_ticket *ticket);
 int32_t millrace_ticket_revoke(uint32_t channel, const millrace_ticket *ticket);
+/* The same on any thread, without a handle of the channel: who could open it may also give it back. */
+int32_t millrace_ticket_take_back(const millrace_ticket *ticket);
+/* 1: it has been neither used nor revoked. */
+int32_t millrace_ticket_is_outstanding(const millrace_ticket *ticket);
 
 /* Opens an endpoint, by ticket or on a channel of this thread; answers its handle. */
 int32_t millrace_endpoint_open(const millrace_ticket *ticket, uint32_t role, millrace_endpoint_info *info);

@@ -267,6 +267,16 @@ export fn millrace_ticket_revoke(channel: u32, ticket: *const Ticket) i32 {
     return bellsNumber(endpoint.revokeTicket(channel, ticket.*) catch |err| return Status.of(err));
 }
 
+/// The same without a handle of the channel.
+export fn millrace_ticket_take_back(ticket: *const Ticket) i32 {
+    return bellsNumber(endpoint.takeBackTicket(ticket.*) catch |err| return Status.of(err));
+}
+
+/// 1: the ticket has been neither used nor revoked.
+export fn millrace_ticket_is_outstanding(ticket: *const Ticket) i32 {
+    return @intFromBool(endpoint.isOutstanding(ticket.*) catch |err| return Status.of(err));
+}
+
 export fn millrace_endpoint_open(ticket: *const Ticket, role: u32, info: *EndpointInfo) i32 {
     return millrace_endpoint_open_at(ticket, role, &.{ .mode = 0, .node = 0 }, info);
 }

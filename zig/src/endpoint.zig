@@ -643,6 +643,25 @@ pub fn revokeTicket(handle: u32, ticket: Ticket) Error!channel_module.Bells {
     defer mutex.unlock();
     const slot = try find(handle);
     if (ticket.channel != slot.channel.id) return error.TicketForged;
+    return takeBack(ticket);
+}
+
+/// The same for who has the ticket, and perhaps no handle of the channel.
+pub fn takeBackTicket(ticket: Ticket) Error!channel_module.Bells {
+    mutex.lock();
+    defer mutex.unlock();
+    return takeBack(ticket);
+}
+
+/// Whether a ticket has been neither used nor revoked.
+pub fn isOutstanding(ticket: Ticket) Error!bool {
+    mutex.lock();
+    defer mutex.unlock();
+    try ticket_module.verify(ticket);
+    return ticket_module.isOutstanding(ticket);
+}
+
+fn takeBack(ticket: Ticket) Error!channel_module.Bells {
     const channel = try redeem(ticket, null);
     const has_ended = switch (ticket.role()) {
         .sender => dropSenderReference(channel, .can_ring),

@@ -75,6 +75,10 @@ pub fn verify(ticket: Ticket) error{ TicketForeign, TicketForged }!void {
     if (ticket.tag != tagOf(ticket)) return error.TicketForged;
 }
 
+pub fn isOutstanding(ticket: Ticket) bool {
+    return outstanding.contains(ticket.serial_and_role);
+}
+
 /// Uses a ticket up. False: it was used, or revoked, before.
 pub fn take(ticket: Ticket) bool {
     return outstanding.remove(ticket.serial_and_role);
@@ -114,7 +118,9 @@ test "a ticket is good once, and only as it was issued" {
     forged = ticket;
     forged.process +%= 1;
     try std.testing.expectError(error.TicketForeign, verify(forged));
+    try std.testing.expect(isOutstanding(ticket));
     try std.testing.expect(take(ticket));
+    try std.testing.expect(!isOutstanding(ticket));
     try std.testing.expect(!take(ticket));
     _ = try issue(8, .receiver);
     _ = try issue(8, .sender);
