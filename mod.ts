@@ -72,6 +72,7 @@ export {
   type PoolStatistics,
   type PoolTicket,
 } from "./src/pool.ts";
+export type { ReadableOptions } from "./src/readable_stream.ts";
 export {
   type Readable,
   type ReceiveOptions,

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { wrongType } from "./check.ts";
+import { checkInteger, wrongType } from "./check.ts";
 import { withArticle } from "./describe.ts";
 
 /** One slot a value. `View` is whatever the codec wants to see the ring's memory through. */
@@ -85,6 +85,11 @@ export function checkTarget(out: unknown, elements?: string): void {
   if (!ArrayBuffer.isView(out)) return;
   const fitting = elements === undefined ? "an array" : `an array or ${withArticle(elements)}`;
   throw wrongType("receive a batch", "the target", fitting, out);
+}
+
+/** The most values a target takes. Its `length` is read once: a Proxy can say another one every time. */
+export function targetLength(out: { readonly length: number }): number {
+  return checkInteger("receive a batch", "the length of the target", out.length, 0);
 }
 
 /** Slots seen in place. A typed array for numbers, a {@linkcode StructWindow} for structs. */

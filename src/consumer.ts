@@ -14,6 +14,7 @@ import {
   type RecordCodec,
   recordSlotBytes,
   type RecordView,
+  targetLength,
   type Window,
   type WritableBatch,
 } from "./codec.ts";
@@ -37,7 +38,13 @@ export abstract class Consumer<Value, Batch> {
   protected released = 0;
   /** Messages taken and not yet given back. */
   protected unsettled = 0;
-  protected isDecoding = false;
+  /** The layout's own code runs, or that of an array that is filled: it must not receive here. */
+  isDecoding = false;
+  /** See turn.ts. */
+  isHeld = false;
+  /** Of what was taken and not given back: what the program has handled, where receivers share. */
+  protected handledSlots = 0;
+  protected handledMessages = 0;
   /** Messages that lie in a pool, if the channel has one. */
   protected readonly pooled: PooledReceiving | undefined;
   /** Whether the capacity of a ring is a count of bytes. */
@@ -118,8 +125,14 @@ export abstract class Consumer<Value, Batch> {
 
   /** Refuses what the code of a layout that is decoding may not do. */
   protected checkNotDecoding(): void {
-    if (!this.isDecoding) return;
-    throw new Error("Cannot receive: the layout's own decode uses the same receiver");
+    if (this.isDecoding) throw this.decodingError();
+  }
+
+  /** The error of what the code of a layout that is decoding may not do. */
+  decodingError(): Error {
+    return new Error(
+      "Cannot receive: the layout's own decode, or the array that is filled, uses the same receiver",
+    );
   }
 
   /** Gives back what was taken, if it is enough to be worth a call. */
@@ -132,26 +145,52 @@ export abstract class Consumer<Value, Batch> {
     }
   }
 
-  /** Gives back what was taken. */
-  settle(): void {
+  /**
+   * Gives back what was taken. Not while it is decoded, for it lies there, unless the endpoint is about
+   * to close: then nothing is read there any more, and what was taken is not to go to another.
+   */
+  settle(isClosing = false): void {
     const slots = this.index - this.released;
-    const { endpoint } = this;
-    if (slots === 0 || this.isDecoding || endpoint.handle === 0) return;
-    const answer = endpoint.symbols.millrace_receiver_release(
-      endpoint.handle,
-      slots,
-      this.unsettled,
-    );
-    if (answer < 0) throw errorOf(answer, "receive");
-    this.released = this.index;
-    this.unsettled = 0;
-    if (answer !== 0) endpoint.bells.ring(answer, endpoint.mailbox[0] as number);
+    if (slots === 0 || (this.isDecoding && !isClosing) || this.endpoint.handle === 0) return;
+    this.#release(slots, this.unsettled);
+    this.handledSlots = this.handledMessages = 0;
     if (this.pooled !== undefined) this.pooled.free();
+  }
+
+  #release(slots: number, messages: number): void {
+    const { endpoint } = this;
+    const answer = endpoint.symbols.millrace_receiver_release(endpoint.handle, slots, messages);
+    if (answer < 0) throw errorOf(answer, "receive");
+    this.released += slots;
+    this.unsettled -= messages;
+    if (answer !== 0) endpoint.bells.ring(answer, endpoint.mailbox[0] as number);
+  }
+
+  /** What has been taken by now, the program has handled: it asks for more. */
+  markHandled(): void {
+    this.handledSlots = this.index - this.released;
+    this.handledMessages = this.unsettled;
+  }
+
+  /**
+   * Gives back what the program has handled. Where receivers share the rings it keeps what the program
+   * has in hand. (No pooled message is handled and not given back: settleSoon() sees to that.)
+   */
+  settleHandled(): void {
+    if (!this.isShared) return this.settle();
+    if (this.handledSlots === 0 || this.isDecoding || this.endpoint.handle === 0) return;
+    this.#release(this.handledSlots, this.handledMessages);
+    this.handledSlots = this.handledMessages = 0;
   }
 
   /** Where the consumer stands: two are equal if nothing was taken in between. */
   get place(): number {
     return this.#windows * placesPerWindow + this.index;
+  }
+
+  /** Whether all is taken of what the last poll found. */
+  get isAtEnd(): boolean {
+    return this.index === this.end;
   }
 
   /** Messages taken and not yet given back. */
@@ -224,9 +263,10 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   }
 
   takeInto(out: WritableBatch<Value>): number {
+    const length = targetLength(out);
     let taken = 0;
-    while (taken < out.length && this.poll(out.length - taken) > 0) {
-      const count = Math.min(out.length - taken, this.end - this.index);
+    while (taken < length && this.poll(length - taken) > 0) {
+      const count = Math.min(length - taken, this.end - this.index);
       // `out` can be a Proxy, whose code must not receive.
       this.isDecoding = true;
       try {
@@ -234,6 +274,8 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
       } finally {
         this.isDecoding = false;
       }
+      // It can have closed the receiver: then there was nothing to read any more.
+      if (this.endpoint.handle === 0) return taken;
       this.#advance(count);
       taken += count;
     }
@@ -339,8 +381,14 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
 
   takeInto(out: WritableBatch<Value>): number {
     checkTarget(out);
-    const taken = this.#takeEach(out.length, (value, index) => {
-      out[index] = value;
+    const taken = this.#takeEach(targetLength(out), (value, index) => {
+      // `out` can be a Proxy, whose code must not receive.
+      this.isDecoding = true;
+      try {
+        out[index] = value;
+      } finally {
+        this.isDecoding = false;
+      }
     });
     this.settle();
     return taken;
@@ -362,14 +410,30 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
           throw error;
         }
         // What was taken before is not lost: the next call meets the one that cannot be decoded.
-        this.index = this.#last;
-        this.unsettled--;
-        this.pooled?.letGo(this.#last);
+        this.#untake();
         break;
       }
-      keep(value, taken++);
+      try {
+        keep(value, taken);
+      } catch (error) {
+        // The array does not take it: the next receive does.
+        this.#untake();
+        this.settle();
+        throw error;
+      }
+      taken++;
+      // The code of the layout, or of the array, can have closed the receiver.
+      if (this.endpoint.handle === 0) break;
     }
     return taken;
+  }
+
+  /** The message taken last was not taken after all. */
+  #untake(): void {
+    if (this.endpoint.handle === 0) return;
+    this.index = this.#last;
+    this.unsettled--;
+    this.pooled?.letGo(this.#last);
   }
 
   window(): { view: Uint8Array[]; messages: number } {

@@ -105,13 +105,20 @@ export class PendingQueue<Wait extends PendingWait> {
   #last: PendingWait | undefined;
   #length = 0;
   readonly #onGivenUp: (wasFirst: boolean, wait: Wait) => void;
+  readonly #lastLook: () => void;
 
   /**
    * @param onGivenUp Called when a wait was aborted or timed out, after it has left the queue and
    *   before it is rejected; `wasFirst` says whether another wait is now the first, or none is.
+   * @param lastLook Called when a time is up: serves what can be served. An event loop that was kept busy
+   *   may have had no chance to look before.
    */
-  constructor(onGivenUp: (wasFirst: boolean, wait: Wait) => void) {
+  constructor(
+    onGivenUp: (wasFirst: boolean, wait: Wait) => void,
+    lastLook: () => void = () => {},
+  ) {
     this.#onGivenUp = onGivenUp;
+    this.#lastLook = lastLook;
   }
 
   /** How many wait. */
@@ -168,6 +175,12 @@ export class PendingQueue<Wait extends PendingWait> {
     return waits;
   }
 
+  /** @ignore The library's own: the time of a wait is up. */
+  endTime(wait: Wait, error: TimeoutError): void {
+    this.#lastLook();
+    this.giveUp(wait, error);
+  }
+
   /** @ignore The library's own: a wait was aborted, or its time is up. */
   giveUp(wait: Wait, reason: unknown): void {
     const wasFirst = this.#first === wait;
@@ -210,7 +223,7 @@ function startTimer(wait: PendingWait, action: string, totalMs: number, leftMs: 
   const partMs = Math.min(leftMs, timerMsMax);
   wait.timer = setTimeout(() => {
     if (leftMs > partMs) return startTimer(wait, action, totalMs, leftMs - partMs);
-    wait.queue?.giveUp(
+    wait.queue?.endTime(
       wait,
       new TimeoutError("TIMEOUT", `Cannot ${action}: waited ${totalMs} ms`),
     );

@@ -15,18 +15,20 @@ import { type EventFd, makeEventFd } from "./event_fd.ts";
 import { check } from "./native.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
+import { type ItemSource, Iteration, PendingReceive } from "./iteration.ts";
 import { describe } from "./describe.ts";
 import { codecOf, type Layout } from "./layout.ts";
 import { checkReceiverPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
+import { type CheckedLimits, limitsOf, PendingQueue, type WaitLimits } from "./pending.ts";
+import { type ReadableOptions, streamOf } from "./readable_stream.ts";
 import { closedError, encodeReason, failureOf } from "./reason.ts";
 import { armBell } from "./ringer.ts";
 import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
-import { signalOf } from "./signal.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
-import { setImmediate } from "./timers.ts";
+import { Answers, hold, holdThisTurn, isTurnOver, letGo } from "./turn.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import type { Window } from "./codec.ts";
@@ -38,26 +40,51 @@ export type ReceiveResult<Value> =
   | { readonly state: "empty" }
   | { readonly state: "closed" };
 
-/** Options of the async receives. */
-export interface ReceiveOptions {
-  /** Aborts the wait: the promise rejects with the signal's reason, nothing is lost. */
-  readonly signal?: AbortSignal;
+/**
+ * Options of the async receives. A signal that aborts and a time that is up reject the promise; nothing
+ * is lost. Where many waits follow each other, as in an iteration, the timeout is that of each of them.
+ */
+export interface ReceiveOptions extends WaitLimits {}
+
+/** What a promise does that waits for something to receive. */
+interface Receiving<Result> {
+  /** Something is there. */
+  serve(): Result;
+  /** The channel has ended. */
+  end(): Result;
 }
 
-interface PendingReceive<Value> {
-  /** False: it waits until something can be received, and takes nothing. */
-  readonly takes: boolean;
-  /** How many messages it wants claimed, if not as many as every receive of this receiver. */
-  readonly claim?: number;
-  readonly resolve: (value: Value) => void;
-  readonly reject: (reason: unknown) => void;
-  /** Called instead of reject() when the channel ends. */
-  readonly end: () => void;
-  /**
-   * Of an iteration, which has handled a value when it asks for the next one. It ends, too, when this
-   * receiver is closed: nothing it was handed is missing.
-   */
-  readonly isIteration?: boolean;
+/** A promise that waits for something to receive. */
+class PendingPromised<Result> extends PendingReceive {
+  readonly promise: Promise<Result>;
+  readonly #receiving: Receiving<Result>;
+  readonly #resolve: (result: Result) => void;
+  readonly #reject: (reason: unknown) => void;
+
+  constructor(claim: number, receiving: Receiving<Result>) {
+    super(claim, false);
+    this.#receiving = receiving;
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    this.promise = promise;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  override serve(): void {
+    this.#resolve(this.#receiving.serve());
+  }
+
+  override reject(reason: unknown): void {
+    this.#reject(reason);
+  }
+
+  override end(): void {
+    try {
+      this.#resolve(this.#receiving.end());
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
 }
 
 const emptyResult: { readonly state: "empty" } = Object.freeze({ state: "empty" });
@@ -115,18 +142,20 @@ export class Receiver<Value, Batch = Value[]>
   readonly #endpoint: Endpoint;
   readonly #consumer: FixedConsumer<Value, Batch> | RecordConsumer<Value>;
   readonly #wait: WaitStrategy;
+  readonly #isOfBytes: boolean;
   /** How many messages are claimed at once, where receivers share the rings. */
   readonly #claim: number;
   readonly #waiter: Waiter;
-  readonly #pending: PendingReceive<Value>[] = [];
+  readonly #pending: PendingQueue<PendingReceive>;
   /** Messages of the last `readable()` that can still be released, */
   #exposed = 0;
   /** if the consumer still stands there. */
   #exposedAt = 0;
   #hasEnded = false;
+  /** Of receives that were answered at once. */
+  readonly #answers = new Answers();
   /** Calls of tryReceive() in a row that found nothing. */
   #emptyTries = 0;
-  #isSettleScheduled = false;
   #run: Run<Value, Batch> | undefined;
   #eventFd: EventFd | undefined;
   /** Iterations that have begun and neither ended nor been left. */
@@ -149,6 +178,7 @@ export class Receiver<Value, Batch = Value[]>
     noteReceiver(endpoint, this.#isConsumed);
     this.#consumer = consumerOf(endpoint, codecOf(layout), pool);
     this.#wait = wait;
+    this.#isOfBytes = layout.spec.kind === "bytes";
     const target: WaitTarget = {
       attempt: () => this.#servePending(),
       arm: () => armBell(endpoint, () => endpoint.symbols.millrace_receiver_arm(endpoint.handle)),
@@ -165,6 +195,11 @@ export class Receiver<Value, Batch = Value[]>
       target,
       pollBudget,
     );
+    this.#pending = new PendingQueue(() => {
+      if (this.#pending.length === 0) this.#waiter.cancel();
+    }, () => {
+      if (this.#servePending()) this.#waiter.cancel();
+    });
   }
 
   /** @ignore Made by the library. */
@@ -300,122 +335,105 @@ export class Receiver<Value, Batch = Value[]>
    *
    * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was closed
    *   with a reason, that is the `cause`.
+   * @throws {TimeoutError} If the time is up; no value was taken.
+   * @throws The signal's reason, if it aborts, or is aborted already, also when a value is there.
    */
   receive(options?: ReceiveOptions): Promise<Value> {
     try {
-      const signal = options === undefined ? undefined : signalOf("receive", options);
+      const limits = options === undefined ? undefined : limitsOf("receive", options);
       this.#checkFree();
-      const there = this.#poll();
-      if (there > 0) return Promise.resolve(this.#takeOne());
-      if (there === ended) {
-        this.#end();
-        return Promise.reject(this.#endError());
+      if (--this.#answers.left >= 0 || !this.#answers.areOver()) {
+        const there = this.#poll();
+        if (there > 0) {
+          return Promise.resolve(this.#takeOne());
+        }
+        if (there === ended) {
+          this.#end();
+          return Promise.reject(this.#endError());
+        }
       }
-      const { promise, resolve, reject } = Promise.withResolvers<Value>();
-      this.#enqueue(
-        { takes: true, resolve, reject, end: () => reject(this.#endError()) },
-        signal,
-      );
-      return promise;
+      return this.#enqueue(this.#claim, this.#receiving, limits);
     } catch (error) {
       return Promise.reject(error);
     }
   }
+
+  /** What a receive that waits does when its turn comes. */
+  readonly #receiving: Receiving<Value> = {
+    serve: () => this.#consumer.take(),
+    end: () => {
+      throw this.#endError();
+    },
+  };
 
   /**
    * Resolves when something can be received without waiting: to true when there is, to false when
    * the channel is closed and drained.
+   *
+   * @throws {TimeoutError} If the time is up.
+   * @throws The signal's reason, if it aborts.
    */
   ready(options?: ReceiveOptions): Promise<boolean> {
     try {
+      const limits = options === undefined ? undefined : limitsOf("wait for a value", options);
       this.#checkFree();
-      return this.#readyToTake(this.#claim, signalOf("wait for a value", options));
+      if (--this.#answers.left >= 0 || !this.#answers.areOver()) {
+        const there = this.#poll();
+        if (there > 0) {
+          return resolvedTrue;
+        }
+        if (there === ended) {
+          this.#end();
+          return resolvedFalse;
+        }
+      }
+      return this.#enqueue(this.#claim, awaiting, limits);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #readyToTake(claim: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const there = this.#poll(claim);
-    if (there > 0) return resolvedTrue;
-    if (there === ended) {
-      this.#end();
-      return resolvedFalse;
-    }
-    return this.#waitUntilReady(claim, signal);
+  #enqueue<Result>(
+    claim: number,
+    receiving: Receiving<Result>,
+    limits: CheckedLimits | undefined,
+  ): Promise<Result> {
+    const receive = new PendingPromised(claim, receiving);
+    this.#push(receive, limits);
+    return receive.promise;
   }
 
-  #waitUntilReady(claim: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-    this.#enqueue(
-      { takes: false, claim, resolve: () => resolve(true), reject, end: () => resolve(false) },
-      signal,
-    );
-    return promise;
-  }
-
-  #enqueue(entry: PendingReceive<Value>, signal: AbortSignal | undefined): void {
-    if (signal === undefined) {
-      this.#pending.push(entry);
-      return this.#waiter.start();
-    }
-    if (signal.aborted) return entry.reject(signal.reason);
-    const onAbort = () => {
-      const index = this.#pending.indexOf(listening);
-      if (index < 0) return;
-      this.#pending.splice(index, 1);
-      if (this.#pending.length === 0) this.#waiter.cancel();
-      entry.reject(signal.reason);
-    };
-    const unlisten = () => signal.removeEventListener("abort", onAbort);
-    const listening: PendingReceive<Value> = {
-      ...entry,
-      resolve: (value) => {
-        unlisten();
-        entry.resolve(value);
-      },
-      reject: (reason) => {
-        unlisten();
-        entry.reject(reason);
-      },
-      end: () => {
-        unlisten();
-        entry.end();
-      },
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    this.#pending.push(listening);
-    this.#waiter.start();
+  #push(receive: PendingReceive, limits: CheckedLimits | undefined): void {
+    this.#pending.push(receive, limits);
+    if (isTurnOver()) this.#waiter.startNextTurn();
+    else this.#waiter.start();
   }
 
   /** Serves those who wait, as far as there is something. True: nobody waits any more. */
   #servePending(): boolean {
     const consumer = this.#consumer;
-    while (this.#pending.length !== 0) {
+    for (let first = this.#pending.first; first !== undefined; first = this.#pending.first) {
       let there: number;
       try {
-        there = consumer.poll(this.#pending[0]?.claim ?? this.#claim);
+        there = consumer.poll(first.claim);
       } catch (error) {
-        for (const entry of this.#pending.splice(0)) entry.reject(error);
+        for (const receive of this.#pending.takeAll()) receive.reject(error);
         break;
       }
       if (there === 0) return false;
       if (there === ended) {
         this.#end();
-        for (const entry of this.#pending.splice(0)) entry.end();
+        for (const receive of this.#pending.takeAll()) receive.end();
         break;
       }
-      const entry = this.#pending.shift() as PendingReceive<Value>;
-      if (!entry.takes) {
-        entry.resolve(undefined as Value);
-        continue;
-      }
-      let isInHand = false;
+      // Before it is served: the layout's own decode can abort its signal.
+      this.#pending.remove(first);
+      let isInHand = first.isIteration && consumer.isShared;
       try {
-        entry.resolve(consumer.take());
-        isInHand = entry.isIteration === true && consumer.isShared;
+        first.serve();
       } catch (error) {
-        entry.reject(error);
+        isInHand = false;
+        first.reject(error);
       }
       if (!isInHand) consumer.settle();
     }
@@ -461,6 +479,7 @@ export class Receiver<Value, Batch = Value[]>
   #checkFree(): void {
     if (this.#endpoint.handle === 0) this.#checkOpen();
     this.#exposed = 0;
+    if (this.#consumer.isDecoding) throw this.#consumer.decodingError();
     if (this.#run !== undefined) {
       throw new TypeError("Cannot receive: run() is consuming this receiver; stop() it first");
     }
@@ -523,111 +542,54 @@ export class Receiver<Value, Batch = Value[]>
   /**
    * Values until the channel is closed and drained, or this receiver is closed. If the channel was closed
    * with a reason, {@linkcode ChannelClosedError} is thrown in the end, with the reason as its `cause`.
-   * Where receivers share the channel, a value counts as handled when the next one is asked for, or
-   * another receive of this receiver comes between.
+   * Where receivers share the channel, a value counts as handled when the next one is asked for, or another
+   * receive of this receiver comes between.
+   *
+   * A value that cannot be decoded ends a `for await` with the error of its layout, and counts as
+   * received; what comes behind it can still be received.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * channel.sender().sendBatch([1, 2, 3]);
+   * const seen: number[] = [];
+   * try {
+   *   for await (const value of channel.receiver().values({ timeout: 10 })) seen.push(value);
+   * } catch (error) {
+   *   assert((error as Error).name === "TimeoutError"); // for 10 ms there was none
+   * }
+   * assert.deepEqual(seen, [1, 2, 3]);
+   * ```
+   *
+   * @param options A signal that ends the iteration with its reason, and how long to wait for a value at
+   *   most.
    */
-  [Symbol.asyncIterator](): AsyncIterableIterator<Value> {
-    let isFinished = false;
-    const wasOpen = this.#endpoint.handle !== 0;
-    /** Calls of next() that have not been served: return() takes them back. */
-    const waiting = new Set<PendingReceive<Value>>();
-    const finish = () => Promise.resolve({ done: true, value: undefined } as const);
-    let isUnderWay = false;
-    const end = () => {
-      if (isUnderWay) this.#iterations--;
-      isUnderWay = false;
-    };
-    return {
-      next: () => {
-        try {
-          // Closed on the way: the iteration ends. One begun on a closed receiver is a mistake.
-          if (isFinished || (wasOpen && this.#endpoint.handle === 0)) return finish();
-          this.#checkFree();
-          if (!isUnderWay) {
-            isUnderWay = true;
-            this.#iterations++;
-          }
-          const consumer = this.#consumer;
-          if (consumer.isShared) consumer.settleSoon();
-          if (this.#poll() > 0) {
-            let isInHand = false;
-            try {
-              const value = consumer.take();
-              isInHand = consumer.isShared;
-              return Promise.resolve({ done: false, value });
-            } finally {
-              if (!isInHand) {
-                consumer.settleSoon();
-                this.#settleThisTurn();
-              }
-            }
-          }
-        } catch (error) {
-          end();
-          return Promise.reject(error);
-        }
-        return this.#nextOrEnd(waiting, end);
-      },
-      return: () => {
-        isFinished = true;
-        end();
-        for (const entry of waiting) this.#forget(entry);
-        if (this.#endpoint.handle !== 0) this.#consumer.settle();
-        return finish();
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+  values(options?: ReceiveOptions): AsyncGenerator<Value, void, void> {
+    return new Iteration(
+      this.#sourceOf("receive", options, this.#claim, () => this.#takeInIteration()),
+    );
   }
 
-  /** Gives back what was taken when this turn ends: the loop's body may wait for long. */
-  #settleThisTurn(): void {
-    if (this.#isSettleScheduled || this.#consumer.unsettledMessages === 0) return;
-    this.#isSettleScheduled = true;
-    setImmediate(() => {
-      this.#isSettleScheduled = false;
-      if (this.#endpoint.handle !== 0) this.#consumer.settle();
-    });
+  /** The same as {@linkcode Receiver.values}, without options. */
+  [Symbol.asyncIterator](): AsyncGenerator<Value, void, void> {
+    return this.values();
   }
 
-  #nextOrEnd(
-    waiting: Set<PendingReceive<Value>>,
-    end: () => void,
-  ): Promise<IteratorResult<Value, undefined>> {
-    const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Value, undefined>>();
-    const entry: PendingReceive<Value> = {
-      takes: true,
-      resolve: (value) => {
-        waiting.delete(entry);
-        resolve({ done: false, value });
-      },
-      reject: (reason) => {
-        waiting.delete(entry);
-        end();
-        reject(reason);
-      },
-      end: () => {
-        waiting.delete(entry);
-        end();
-        const failure = failureOf(this.#endpoint);
-        if (failure === undefined) resolve({ done: true, value: undefined });
-        else reject(failure);
-      },
-      isIteration: true,
-    };
-    waiting.add(entry);
-    this.#enqueue(entry, undefined);
-    return promise;
-  }
-
-  /** Takes back a receive that waits, as if the channel had ended for it. */
-  #forget(entry: PendingReceive<Value>): void {
-    const index = this.#pending.indexOf(entry);
-    if (index < 0) return;
-    this.#pending.splice(index, 1);
-    if (this.#pending.length === 0) this.#waiter.cancel();
-    entry.end();
+  #takeInIteration(): Value {
+    const consumer = this.#consumer;
+    let isInHand = false;
+    try {
+      const value = consumer.take();
+      isInHand = consumer.isShared;
+      return value;
+    } finally {
+      if (!isInHand) consumer.settleSoon();
+      // The loop's body may wait, or block, for long.
+      if (!consumer.isHeld) holdThisTurn(consumer);
+    }
   }
 
   /**
@@ -636,36 +598,72 @@ export class Receiver<Value, Batch = Value[]>
    * channel, a batch is what one claim found, and counts as handled when the next one is asked for. If
    * the channel was closed with a reason, {@linkcode ChannelClosedError} is thrown in the end, with the
    * reason as its `cause`.
+   *
+   * A value that cannot be decoded ends its batch before it. The next batch is then asked for in vain: that
+   * throws the error of the layout, and the value counts as received.
+   *
+   * @param options A signal that ends the iteration with its reason, and how long to wait for a batch at
+   *   most.
    */
-  async *batches(
+  batches(
     options?: ReceiveOptions & { readonly max?: number },
   ): AsyncGenerator<Batch, void, void> {
-    const max = checkInteger("receive batches", "max", options?.max ?? batchMax, 1);
-    const signal = signalOf("receive batches", options);
-    this.#checkOpen();
-    this.#iterations++;
-    try {
-      while (this.#endpoint.handle !== 0) {
-        this.#checkFree();
-        const isThere = await this.#readyToTake(max, signal).catch((error) => {
-          if (this.#endpoint.handle !== 0) throw error;
-          return false;
-        });
-        if (!isThere) break;
-        // Another receive may have taken it since.
-        if (this.#endpoint.handle !== 0 && this.#poll(max) > 0) {
-          try {
-            yield this.#consumer.takeToHandle(max) as Batch;
-          } finally {
-            this.#consumer.settle();
+    const max = options?.max ?? batchMax;
+    const open = this.#sourceOf(
+      "receive batches",
+      options,
+      max,
+      () => this.#consumer.takeToHandle(max) as Batch,
+    );
+    return new Iteration(() => {
+      checkInteger("receive batches", "max", max, 1);
+      return open();
+    });
+  }
+
+  /** What an iteration takes its items from; its options are checked when it begins. */
+  #sourceOf<Item>(
+    action: string,
+    options: ReceiveOptions | undefined,
+    claim: number,
+    take: () => Item,
+  ): () => ItemSource<Item> {
+    const consumer = this.#consumer;
+    const endpoint = this.#endpoint;
+    const wasOpen = endpoint.handle !== 0;
+    return () => {
+      const limits = limitsOf(action, options);
+      return {
+        claim,
+        // Closed on the way: the iteration ends. One begun on a closed receiver is a mistake.
+        isClosed: () => wasOpen && endpoint.handle === 0,
+        isThere: () => {
+          if (limits?.signal?.aborted) throw limits.signal.reason;
+          this.#checkFree();
+          if (consumer.isShared) {
+            consumer.settleSoon();
+            consumer.markHandled();
           }
-        }
-      }
-    } finally {
-      this.#iterations--;
-    }
-    const failure = failureOf(this.#endpoint);
-    if (failure !== undefined) throw failure;
+          if (--this.#answers.left < 0 && this.#answers.areOver()) return false;
+          return this.#poll(claim) > 0;
+        },
+        take,
+        wait: (receive) => this.#push(receive, limits),
+        forget: (receive) => {
+          if (!this.#pending.remove(receive)) return false;
+          if (this.#pending.length === 0) this.#waiter.cancel();
+          return true;
+        },
+        failure: () => failureOf(endpoint),
+        begin: () => {
+          this.#iterations++;
+        },
+        finish: () => {
+          this.#iterations--;
+          if (endpoint.handle !== 0) consumer.settle();
+        },
+      };
+    };
   }
 
   /**
@@ -718,6 +716,7 @@ export class Receiver<Value, Batch = Value[]>
     this.#checkFree();
     const consumer = this.#consumer;
     let count = 0;
+    hold(consumer); // handle() may block.
     try {
       while (this.#poll(claimToDrain) > 0) {
         // handle() may close this receiver.
@@ -725,9 +724,11 @@ export class Receiver<Value, Batch = Value[]>
         count++;
         if (this.#endpoint.handle === 0) return count;
         consumer.settleSoon();
+        if (consumer.isShared) consumer.markHandled();
       }
     } finally {
       if (this.#endpoint.handle !== 0) consumer.settle();
+      letGo(consumer);
     }
     return count;
   }
@@ -778,7 +779,7 @@ export class Receiver<Value, Batch = Value[]>
         consumer: this.#consumer,
         claim: this.#claim,
         endpoint: this.#endpoint,
-        ready: (claim, signal) => this.#waitUntilReady(claim, signal),
+        ready: (claim, signal) => this.#enqueue(claim, awaiting, { action: "run", signal }),
         failure: () => failureOf(this.#endpoint),
         finished: () => {
           this.#run = undefined;
@@ -795,18 +796,27 @@ export class Receiver<Value, Batch = Value[]>
   /**
    * A stream of the values. It ends when the channel is closed and drained; if that was closed with a
    * reason, the stream errors with {@linkcode ChannelClosedError}, whose `cause` is the reason. Cancelling
-   * it closes this receiver.
+   * it closes this receiver with the reason of the cancel, if there is one; a value that cannot be decoded
+   * errors the stream, and closes this receiver with that error.
+   *
+   * The stream takes a value when it is asked for one, so a cancel loses none. With `highWaterMark` it
+   * takes so many ahead, and those go with a cancel.
+   *
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If `highWaterMark` is negative or NaN.
    */
-  toReadableStream(): ReadableStream<Value> {
-    const values = this[Symbol.asyncIterator]();
-    return new ReadableStream<Value>({
-      async pull(controller) {
-        const { done, value } = await values.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      },
-      cancel: () => this.close(),
-    }, { highWaterMark: 0 });
+  toReadableStream(
+    options?: ReadableOptions & { readonly type?: undefined },
+  ): ReadableStream<Value>;
+  /** The same as a stream of bytes, for readers that bring their own buffer; for the layout `bytes`. */
+  toReadableStream(
+    options: ReadableOptions & { readonly type: "bytes" },
+  ): ReadableStream<Uint8Array<ArrayBuffer>>;
+  toReadableStream(
+    options?: ReadableOptions & { readonly type?: "bytes" },
+  ): ReadableStream<Value> | ReadableStream<Uint8Array<ArrayBuffer>> {
+    const open = this.#sourceOf("receive", undefined, this.#claim, () => this.#takeInIteration());
+    return streamOf(open, this.#isOfBytes, (...reason) => this.close(...reason), options);
   }
 
   /**
@@ -862,16 +872,17 @@ export class Receiver<Value, Batch = Value[]>
   close(...reason: [reason: unknown] | []): void {
     const encoded = reason.length === 0 ? undefined : encodeReason(reason[0]);
     if (this.#endpoint.handle === 0) return;
-    this.#consumer.settle();
+    this.#consumer.settle(true);
+    letGo(this.#consumer);
     this.#waiter.cancel();
     this.#endpoint.close(encoded);
     const error = new ChannelClosedError(
       "ENDPOINT_CLOSED",
       "Cannot receive: this receiver has been closed",
     );
-    for (const entry of this.#pending.splice(0)) {
-      if (entry.isIteration) entry.end();
-      else entry.reject(error);
+    for (const receive of this.#pending.takeAll()) {
+      if (receive.isIteration) receive.end();
+      else receive.reject(error);
     }
   }
 
@@ -895,6 +906,8 @@ export type Readable<Value, Batch> = Batch extends Value[]
   ? (Value extends object ? Window<Value> & RoomSetter<Value> | Uint8Array[] : Uint8Array[])
   : Batch;
 
+/** A wait that takes nothing. */
+const awaiting: Receiving<boolean> = { serve: () => true, end: () => false };
 const resolvedTrue: Promise<boolean> = Promise.resolve(true);
 const resolvedFalse: Promise<boolean> = Promise.resolve(false);
 

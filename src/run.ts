@@ -9,7 +9,16 @@ import type { Consumer } from "./consumer.ts";
 import { ended } from "./consumer.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ChannelClosedError } from "./errors.ts";
+import { Pace } from "./pace.ts";
+import {
+  type CheckedLimits,
+  limitsOf,
+  PendingPromise,
+  PendingQueue,
+  type WaitLimits,
+} from "./pending.ts";
 import { signalOf } from "./signal.ts";
+import { hold, letGo, turnMsDefault } from "./turn.ts";
 import { nowMs, setImmediate } from "./timers.ts";
 
 /** Called with a value or a batch. If it gives a promise, the next call waits for that. */
@@ -47,9 +56,8 @@ export interface RunSource<Value, Batch> {
   readonly ended: () => void;
 }
 
-const budgetMsDefault = 2;
-/** Looking at the clock costs as much as a small message: not after every one. */
-const messagesBetweenClockReads = 32;
+/** The most messages between two looks at the clock, which costs as much as a small message. */
+const messagesBetweenLooksMax = 32;
 
 /**
  * A running loop.
@@ -69,12 +77,14 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
   readonly #handle: RunHandler<Value | Batch>;
   readonly #batch: number | undefined;
   readonly #budgetMs: number;
+  readonly #pace: Pace;
   readonly #signal: AbortSignal | undefined;
   readonly #stopWaiting = new AbortController();
   #messages = 0;
   #calls = 0;
   #turns = 0;
   #isStopping = false;
+  #isAborted = false;
   /** Inside the handler, a stop() that waited for the loop would wait for itself. */
   #isDone = false;
 
@@ -84,7 +94,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     handle: RunHandler<Value | Batch>,
     options: RunOptions,
   ) {
-    const { batch, budget = budgetMsDefault } = options;
+    const { batch, budget = turnMsDefault } = options;
     const signal = signalOf("run", options);
     checkFunction("run", "the handler", handle);
     checkDuration("run", "budget", budget, "milliseconds", "more than 0");
@@ -92,6 +102,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     this.#source = source;
     this.#handle = handle;
     this.#budgetMs = budget;
+    this.#pace = new Pace(budget, messagesBetweenLooksMax);
     this.#signal = signal;
     this.finished = this.#loop();
   }
@@ -116,17 +127,22 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
    * is sent meanwhile); where receivers share the channel, after what this one has claimed is handled,
    * for the rest is anybody's. The receiver stays open.
    *
+   * @param options How long to wait for that at most. When the time is up, or the signal aborts, only the
+   *   wait is given up: the loop stops as soon as it can. (The signal of `run()` stops it at once.)
    * @returns A promise that resolves then, and rejects as `finished` does. Inside the handler do not
    *   await it: the loop would wait for itself.
+   * @throws {TimeoutError} If the time is up.
+   * @throws The signal's reason, if it aborts.
    */
-  async stop(): Promise<void> {
+  async stop(options?: WaitLimits): Promise<void> {
+    const limits = limitsOf("stop the loop", options);
     if (!this.#isStopping && !this.#isDone) {
       const { endpoint } = this.#source;
       if (endpoint.handle !== 0) endpoint.symbols.millrace_receiver_mark(endpoint.handle);
       this.#isStopping = true;
       this.#stopWaiting.abort(stopped);
     }
-    await this.finished;
+    await (limits === undefined ? this.finished : waitFor(this.finished, limits));
   }
 
   /** The same as {@linkcode Run.stop}. */
@@ -148,7 +164,10 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     try {
       const signal = this.#signal;
       signal?.throwIfAborted();
-      const onAbort = () => this.#stopWaiting.abort(signal?.reason);
+      const onAbort = () => {
+        this.#isAborted = true;
+        this.#stopWaiting.abort(signal?.reason);
+      };
       signal?.addEventListener("abort", onAbort, { once: true });
       try {
         while (true) {
@@ -208,15 +227,25 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     }
   }
 
+  /** Whether there is something to look at before the time to look has come. */
+  #mustLook(): boolean {
+    // Where receivers share the channel, this one is done with its own at the end of a claim.
+    const { consumer } = this.#source;
+    return this.#isAborted || (this.#isStopping && consumer.isShared && consumer.isAtEnd);
+  }
+
   /** Hands out what is there until the budget is spent. Returns what the last look found. */
   async #turn(): Promise<number> {
     const { consumer, endpoint } = this.#source;
     const batch = this.#batch;
     const claim = this.#claim;
-    const until = nowMs() + this.#budgetMs;
+    const pace = this.#pace;
+    const start = nowMs();
+    const until = start + this.#budgetMs;
     this.#turns++;
     let there: number;
-    let countdown = messagesBetweenClockReads;
+    let countdown = pace.begin(start);
+    hold(consumer); // The handler may block.
     try {
       while ((there = consumer.poll(claim)) > 0) {
         let message: Value | Batch;
@@ -237,25 +266,45 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
           if (!consumer.isShared) consumer.settle();
           await handled;
           if (consumer.isShared) consumer.settle();
+          hold(consumer);
           countdown = 0;
         } else {
           consumer.settleSoon();
+          if (consumer.isShared) consumer.markHandled();
         }
-        if (endpoint.handle === 0) return 0;
-        if (--countdown > 0) continue;
-        countdown = messagesBetweenClockReads;
-        if (this.#signal?.aborted) break;
+        if (endpoint.handle === 0) break;
+        if (--countdown > 0 && !this.#mustLook()) continue;
+        if (this.#isAborted || this.#signal?.aborted) break;
         if (this.#isStopping && this.#hasReachedMark()) break;
-        if (nowMs() >= until) break;
+        const now = nowMs();
+        if (now >= until) break;
+        // Not 0: it looked before its time, and does not know how long a step takes.
+        countdown = countdown !== 0 ? pace.begin(now) : pace.next(now);
       }
     } finally {
       if (endpoint.handle !== 0) consumer.settle();
+      letGo(consumer);
     }
     return there;
   }
 }
 
 const stopped = Symbol("stopped");
+
+/** Waits for a promise within limits. */
+function waitFor(finished: Promise<unknown>, limits: CheckedLimits): Promise<void> {
+  const waits = new PendingQueue<PendingPromise<void>>(() => {});
+  const wait = new PendingPromise<void>();
+  waits.push(wait, limits);
+  // The loop keeps the process alive only while it waits for values; a handler need not.
+  wait.timer?.ref();
+  finished.then(() => {
+    if (waits.remove(wait)) wait.resolve();
+  }, (error) => {
+    if (waits.remove(wait)) wait.reject(error);
+  });
+  return wait.promise;
+}
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

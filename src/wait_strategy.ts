@@ -8,6 +8,7 @@
 import { TimeoutError } from "./errors.ts";
 import { checkName, checkTimeout } from "./check.ts";
 import { nowMs } from "./timers.ts";
+import { settleHeld } from "./turn.ts";
 
 /**
  * How a blocking call waits.
@@ -59,6 +60,8 @@ export function waitBlocking(
     throw new TypeError(`Cannot ${action}: the wait strategy "timed" needs a timeout`);
   }
   if (attempt()) return;
+  // What this thread waits for may need the room of what it has received.
+  settleHeld();
   const strategy = strategies.indexOf(wait);
   const deadline = timeout === undefined ? Infinity : nowMs() + timeout;
   while (true) {

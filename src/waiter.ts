@@ -112,6 +112,18 @@ export class Waiter {
     else this.#pollNextTurn();
   }
 
+  /**
+   * Begins to wait, unless a wait is under way, with a look in the next turn: there is something, but the
+   * event loop has to turn first. That it has to keeps the process alive even without `ref()`.
+   */
+  startNextTurn(): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    this.#turns = 0;
+    this.#startedAt = this.#pollUntil = nowMs();
+    this.#immediate = setImmediate(this.#poll);
+  }
+
   /** Gives up waiting: nobody waits any more. */
   cancel(): void {
     if (this.#isWaiting) this.#giveUp();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { mpsc, u32, utf8 } from "../mod.ts";
+import { custom, type Layout, mpmc, mpsc, type Receiver, spmc, u32, utf8 } from "../mod.ts";
 import {
   channelClosed,
   endpointClosed,
@@ -176,6 +176,247 @@ test("receiveSync() throws for a wait it does not know, or a time that cannot be
   throws(() => receive({ timeout: -1 }), { name: "RangeError" });
   assert.equal(both.receiver.receiveSync(), 1);
 });
+
+// ---- limits of a wait ----
+
+test("receive() and ready() with a timeout reject when the time is up, and lose nothing", async () => {
+  using both = pair(u32);
+  const { sender, receiver } = both;
+  await rejects(receiver.receive({ timeout: 1 }), {
+    ...timeout,
+    message: /Cannot receive: waited/,
+  });
+  await rejects(receiver.ready({ timeout: 0 }), timeout);
+  const first = receiver.receive({ timeout: 60_000 });
+  const late = receiver.receive({ timeout: 1 });
+  await rejects(late, timeout);
+  sender.sendBatch([1, 2]);
+  assert.equal(await within(first, "the first"), 1);
+  assert.equal(await receiver.receive({ timeout: 0 }), 2);
+  for (const verb of ["receive", "ready"] as const) {
+    const call = (wanted: unknown) => receiver[verb]({ timeout: wanted as number });
+    await rejects(call(-1), { name: "RangeError", message: /timeout must be/ });
+    await rejects(call("1"), { name: "TypeError", message: /timeout must be/ });
+  }
+});
+
+test("an aborted signal rejects receive() and ready() also when a value is there, which stays", async () => {
+  using both = pair(u32);
+  const { sender, receiver } = both;
+  const signal = AbortSignal.abort(new Error("never mind"));
+  sender.trySend(1);
+  for (const verb of ["receive", "ready"] as const) {
+    await rejects(receiver[verb]({ signal }), { name: "Error", message: /never mind/ });
+  }
+  assert.deepEqual(takeAll(receiver), [1]);
+});
+
+test("a time that is up while the event loop has to turn does not hide a value that is there", async () => {
+  using both = pair(u32, { capacity: 1 << 16 });
+  const total = fill(both.sender, (index) => index);
+  // Now and then the event loop has to turn before a call is answered.
+  for (const value of range(total)) {
+    assert.equal(await both.receiver.receive({ timeout: 0 }), value);
+  }
+});
+
+// ---- code of the layout, or of a target, that uses the receiver ----
+
+/** Numbers below 256. Decoding one of them calls `inside`, once. */
+function reentrant() {
+  const state = { on: 1, inside: (): unknown => undefined, thrown: [] as unknown[] };
+  const layout = custom<number>({
+    name: "receiver.test reentrant",
+    encode: (value) => Uint8Array.of(value),
+    decode: ([value = 0]) => {
+      if (value === state.on) {
+        try {
+          const result = state.inside();
+          if (result instanceof Promise) result.catch((error) => state.thrown.push(error));
+        } catch (error) {
+          state.thrown.push(error);
+        }
+      }
+      return value;
+    },
+  });
+  return { state, layout };
+}
+
+type NumberReceiver = Receiver<number>;
+
+const insideVerbs: Record<string, (receiver: NumberReceiver) => unknown> = {
+  tryReceive: (receiver) => receiver.tryReceive(),
+  receive: (receiver) => receiver.receive(),
+  ready: (receiver) => receiver.ready(),
+  receiveSync: (receiver) => receiver.receiveSync({ timeout: 1 }),
+  receiveBatch: (receiver) => receiver.receiveBatch(2),
+  "receiveBatch into an array": (receiver) => receiver.receiveBatch([0, 0]),
+  readable: (receiver) => receiver.readable(),
+  drain: (receiver) => receiver.drain(() => {}),
+  values: (receiver) => receiver.values().next(),
+  batches: (receiver) => receiver.batches().next(),
+  run: (receiver) => receiver.run(() => {}),
+};
+
+/** Receives three values in all ways. */
+const outsideVerbs: Record<string, (receiver: NumberReceiver) => Promise<number[]>> = {
+  "receives that wait": (receiver) => Promise.all(range(3).map(() => receiver.receive())),
+  tryReceive: (receiver) => until3(() => Promise.resolve(takeAll(receiver))),
+  receiveBatch: (receiver) => until3(() => Promise.resolve(receiver.receiveBatch(3))),
+  "receiveBatch into an array": (receiver) =>
+    until3(() => {
+      const out = [0, 0, 0];
+      return Promise.resolve(out.slice(0, receiver.receiveBatch(out)));
+    }),
+  drain: (receiver) =>
+    until3(() => {
+      const drained: number[] = [];
+      receiver.drain((value) => drained.push(value));
+      return Promise.resolve(drained);
+    }),
+  values: (receiver) => {
+    const values = receiver.values();
+    return Promise.all(range(3).map(async () => (await values.next()).value as number));
+  },
+  batches: (receiver) => {
+    const batches = receiver.batches();
+    return until3(async () => (await batches.next()).value as number[]);
+  },
+  run: async (receiver) => {
+    const handled: number[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const loop = receiver.run((value) => {
+      if (handled.push(value) === 3) resolve();
+    });
+    await promise;
+    await loop.stop();
+    return handled;
+  },
+  stream: (receiver) => {
+    const reader = receiver.toReadableStream().getReader();
+    return Promise.all(range(3).map(async () => (await reader.read()).value as number));
+  },
+};
+
+async function until3(more: () => Promise<number[]>): Promise<number[]> {
+  const all: number[] = [];
+  while (all.length < 3) {
+    all.push(...await more());
+    await nextTurn();
+  }
+  return all;
+}
+
+for (const [outer, receiveThree] of Object.entries(outsideVerbs)) {
+  test(`decode that receives from its own receiver gets the error, and nothing else does: ${outer}`, async () => {
+    for (const [inner, inside] of Object.entries(insideVerbs)) {
+      const { state, layout } = reentrant();
+      for (const make of [mpsc, mpmc]) {
+        using channel = make(layout, { capacity: 64 });
+        using sender = channel.sender();
+        using receiver = channel.receiver();
+        state.inside = () => inside(receiver);
+        const three = receiveThree(receiver);
+        sender.sendBatch([1, 2, 3]);
+        assert.deepEqual(await within(three, `${outer} with ${inner}`), [1, 2, 3]);
+        await nextTurn();
+        // Of a batch that is cut short the value is decoded again.
+        assert.ok(state.thrown.length >= 1, inner);
+        for (const error of state.thrown.splice(0)) {
+          assert.match(String(error), /own decode|run\(\) is consuming/, inner);
+        }
+        assert.deepEqual(receiver.tryReceive(), { state: "empty" });
+      }
+    }
+  });
+}
+
+test("decode that closes its receiver has its value received, by no other as well", async () => {
+  for (const make of [spmc, mpmc]) {
+    const { state, layout } = reentrant();
+    using channel = make(layout, { capacity: 64 });
+    using sender = channel.sender();
+    const receiver = channel.receiver();
+    using other = channel.receiver();
+    state.inside = () => receiver.close();
+    sender.sendBatch([1, 2, 3]);
+    assert.equal(await receiver.receive(), 1);
+    assert.equal(receiver.closed, true);
+    assert.deepEqual(takeAll(other), [2, 3]);
+  }
+});
+
+test("decode that aborts another receive that waits takes nothing from it", async () => {
+  const { state, layout } = reentrant();
+  using both = pair(layout, { capacity: 64 });
+  const controller = new AbortController();
+  state.inside = () => controller.abort(new Error("enough"));
+  const receives = [
+    both.receiver.receive(),
+    both.receiver.receive({ signal: controller.signal }),
+    both.receiver.receive(),
+  ] as const;
+  both.sender.sendBatch([1, 2]);
+  await rejects(receives[1], { name: "Error", message: /enough/ });
+  assert.deepEqual(await within(Promise.all([receives[0], receives[2]]), "the others"), [1, 2]);
+});
+
+for (const layout of [u32, utf8 as unknown as Layout<number, Uint32Array>]) {
+  const [one, two, three] = (layout === u32 ? [1, 2, 3] : ["1", "2", "3"]) as number[];
+  const name = layout === u32 ? "numbers" : "text";
+
+  test(`a target whose code receives from the receiver gets the error, and its batch is whole (${name})`, () => {
+    using both = pair(layout, { capacity: 64 });
+    const { sender, receiver } = both;
+    sender.sendBatch([one, two, three] as number[]);
+    let thrown: unknown;
+    const target = new Proxy([0, 0], {
+      set(values, key, value) {
+        try {
+          receiver.tryReceive();
+        } catch (error) {
+          thrown = error;
+        }
+        return Reflect.set(values, key, value);
+      },
+    });
+    assert.equal(receiver.receiveBatch(target), 2);
+    assert.deepEqual([...target], [one, two]);
+    assert.match(String(thrown), /the array that is filled/);
+    assert.deepEqual(takeAll(receiver), [three]);
+  });
+
+  test(`what a target refuses is received by the next call (${name})`, async () => {
+    using both = pair(layout, { capacity: 64 });
+    const { sender, receiver } = both;
+    sender.sendBatch([one, two] as number[]);
+    throws(() => receiver.receiveBatch(Object.freeze([0]) as unknown as number[]), {
+      name: "TypeError",
+    });
+    assert.deepEqual(takeAll(receiver), [one, two]);
+    sender.trySend(three as number);
+    assert.equal(await receiver.receive(), three);
+  });
+
+  test(`a target whose length changes or is none takes what fits, or nothing (${name})`, () => {
+    using both = pair(layout, { capacity: 64 });
+    const { sender, receiver } = both;
+    sender.sendBatch([one, two, three] as number[]);
+    for (const length of [NaN, -1, 0.5, "2", undefined]) {
+      const target = new Proxy([0], {
+        get: (values, key) => key === "length" ? length : Reflect.get(values, key),
+      });
+      assert.throws(() => receiver.receiveBatch(target), /the length of the target must be/);
+    }
+    let length = 1;
+    const growing = new Proxy([0], {
+      get: (values, key) => key === "length" ? length++ : Reflect.get(values, key),
+    });
+    assert.equal(receiver.receiveBatch(growing), 1);
+    assert.deepEqual(takeAll(receiver), [two, three]);
+  });
+}
 
 // ---- batches ----
 
