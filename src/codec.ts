@@ -122,13 +122,12 @@ export interface RecordBuffer extends Uint8Array {
   utf8Write(text: string, offset: number, length: number): number;
   latin1Slice(start: number, end: number): string;
   utf8Slice(start: number, end: number): string;
+  copy(target: RecordBuffer, targetStart: number, start: number, end: number): number;
 }
 
 /** A message of variable length: a header, then the payload. */
 export interface RecordCodec<Value> {
   readonly kind: "record";
-  /** Whether `decode` shows the program a view of the ring. */
-  readonly exposesMemory: boolean;
   /**
    * Puts a value's payload at byte `offset`, where `room` bytes are free (fewer than 0 where not
    * even the header fits), and sets `view.flags`.
@@ -137,7 +136,10 @@ export interface RecordCodec<Value> {
    *   use was written. Given so much room a second call must succeed.
    */
   encode(view: RecordView, offset: number, room: number, value: Value): number;
-  /** Takes a value out of `length` bytes at `offset`. Throws if they are not one. */
+  /**
+   * Takes a value out of `length` bytes at `offset`. Throws if they are not one. The bytes can change at
+   * any time: each is read once, into private memory, before anything depends on it.
+   */
   decode(view: RecordView, offset: number, length: number, flags: number): Value;
 }
 

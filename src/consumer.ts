@@ -22,7 +22,7 @@ import { type Endpoint, transferred } from "./endpoint.ts";
 import { errorOf } from "./native.ts";
 import { openAttachedPort, type PoolLink } from "./pool.ts";
 import { PooledReceiving } from "./pooled.ts";
-import { bindRecords } from "./record.ts";
+import { bindRecords } from "./record_view.ts";
 import { isSlabCodec, slabCodecOfReceiver } from "./slab_layout.ts";
 
 /** What `poll()` answers when the channel is closed and drained. */
@@ -316,7 +316,6 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   ) {
     super(endpoint, pooled);
     this.#codec = codec;
-    if (codec.exposesMemory) endpoint.expose();
   }
 
   protected enter(ring: number, end: number): void {
@@ -346,16 +345,19 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   take(): Value {
     const view = this.#view as RecordView;
     const { index } = this;
+    this.checkNotDecoding();
+    // Each word of the header is read once: it can change at any time.
     const length = this.#payloadBytes(view, index);
     const flags = view.u32[index * 2 + 1] as number;
-    this.checkNotDecoding();
     // Taken even if it cannot be decoded: a message that throws must not be met for ever.
     this.index = index + 1 + ((length + recordSlotBytes - 1) >>> 3);
     this.#last = index;
     this.unsettled++;
-    if ((flags & flagPooled) !== 0) this.pooled?.hold(view, index);
     this.isDecoding = true;
     try {
+      if ((flags & flagPooled) !== 0 && this.pooled !== undefined) {
+        return this.pooled.decode(this.#codec, this.pooled.hold(view, index, length));
+      }
       return this.#codec.decode(view, (index + 1) * recordSlotBytes, length, flags);
     } finally {
       this.isDecoding = false;
@@ -441,12 +443,12 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
     this.endpoint.expose();
     const payloads: Uint8Array[] = [];
     for (let index = this.index; index < this.end;) {
-      if (((view.u32[index * 2 + 1] as number) & flagPadding) !== 0) break;
+      const flags = view.u32[index * 2 + 1] as number;
+      if ((flags & flagPadding) !== 0) break;
       const length = this.#payloadBytes(view, index);
       const offset = (index + 1) * recordSlotBytes;
-      const isPooled = ((view.u32[index * 2 + 1] as number) & flagPooled) !== 0;
       payloads.push(
-        isPooled && this.pooled !== undefined
+        (flags & flagPooled) !== 0 && this.pooled !== undefined
           ? this.pooled.payload(view, offset, length)
           : view.u8.subarray(offset, offset + length),
       );
@@ -458,10 +460,10 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   skip(messages: number): void {
     const view = this.#view as RecordView;
     for (let count = 0; count < messages; count++) {
-      if (((view.u32[this.index * 2 + 1] as number) & flagPooled) !== 0) {
-        this.pooled?.hold(view, this.index);
-      }
-      this.index += 1 + ((this.#payloadBytes(view, this.index) + recordSlotBytes - 1) >>> 3);
+      const length = this.#payloadBytes(view, this.index);
+      const flags = view.u32[this.index * 2 + 1] as number;
+      if ((flags & flagPooled) !== 0) this.pooled?.hold(view, this.index, length);
+      this.index += 1 + ((length + recordSlotBytes - 1) >>> 3);
       this.unsettled++;
     }
     this.#skipPadding(view);
@@ -486,5 +488,5 @@ export function consumerOf<Value, Batch>(
     return new FixedConsumer(endpoint, bound as FixedCodec<Value, Batch>);
   }
   const pooled = new PooledReceiving(port);
-  return new RecordConsumer(endpoint, pooled.codec(codec), pooled);
+  return new RecordConsumer(endpoint, codec, pooled);
 }

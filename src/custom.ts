@@ -7,6 +7,7 @@
 import type { RecordCodec } from "./codec.ts";
 import { describe } from "./describe.ts";
 import { defineLayout, type Layout } from "./layout.ts";
+import { copyPrivately, releaseCopy } from "./private_copy.ts";
 
 /** A user's codec for messages of variable length. */
 export interface CustomCodec<Value> {
@@ -15,8 +16,8 @@ export interface CustomCodec<Value> {
   /** Turns a value into bytes. What it throws, the send throws, and nothing is sent. */
   encode(value: Value): Uint8Array;
   /**
-   * Turns bytes into a value. `bytes` is a view of the ring, good only during the call: copy what
-   * is to be kept.
+   * Turns bytes into a value. `bytes` is a copy that no one else can change, in memory that is used
+   * again: it is good only during the call, so copy what is to be kept.
    */
   decode(bytes: Uint8Array): Value;
 }
@@ -70,7 +71,6 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
   };
   const records: RecordCodec<Value> = {
     kind: "record",
-    exposesMemory: true,
     encode(view, offset, room, value) {
       const encoded = encodeChecked(value);
       if (encoded.length > room) return -1 - encoded.length;
@@ -78,7 +78,14 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
       view.u8.set(encoded, offset);
       return encoded.length;
     },
-    decode: (view, offset, length) => codec.decode(view.u8.subarray(offset, offset + length)),
+    decode(view, offset, length) {
+      const copy = copyPrivately(view, offset, length);
+      try {
+        return codec.decode(copy.u8.subarray(0, length));
+      } finally {
+        releaseCopy(copy);
+      }
+    },
   };
   const layout = defineLayout<Value, Value[]>({ kind: "custom", name }, records);
   registered.set(name, layout as Layout<unknown>);

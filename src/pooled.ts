@@ -30,6 +30,31 @@ interface Held {
   readonly generation: number;
 }
 
+/** What a pooled record says of its message. */
+interface Handle extends Held {
+  readonly bytes: number;
+  readonly flags: number;
+}
+
+/** Reads the payload of a pooled record, each word once: it is shared memory. */
+function readHandle(view: RecordView, slot: number, length: number): Handle {
+  if (length !== handleBytes) throw errorOf(Status.corrupt, "receive through the pool");
+  const word = (slot + 1) * (recordSlotBytes / 4);
+  return {
+    slot,
+    index: view.u32[word] as number,
+    generation: view.u32[word + 1] as number,
+    bytes: view.u32[word + 2] as number,
+    flags: view.u32[word + 3] as number,
+  };
+}
+
+/** The slab that holds the message. */
+function slabOf(port: SlabPort, { index, bytes }: Handle): RecordView {
+  if (index < port.count && bytes <= port.slabBytes) return port.view(index);
+  throw errorOf(Status.corrupt, "receive through the pool");
+}
+
 /** Slabs in records that are not published yet. */
 class PooledStaging<Value> implements Staging<Value> {
   readonly #staged: Held[] = [];
@@ -65,8 +90,6 @@ export function pooledCodecOfSender<Value>(
   threshold: number,
 ): { codec: RecordCodec<Value>; staging: Staging<Value> } {
   const staging = new PooledStaging<Value>(port);
-  // Decoding tells what was not sent.
-  if (codec.exposesMemory) port.endpoint.expose();
   const inlineMost = sender.info.capacity * (recordSlotBytes / 2) - recordSlotBytes;
 
   /** Puts the message into a slab and its handle into the record. Negative: as `encode`. */
@@ -108,7 +131,6 @@ export function pooledCodecOfSender<Value>(
     staging,
     codec: {
       kind: "record",
-      exposesMemory: codec.exposesMemory,
       encode(view, offset, room, value) {
         const inline = codec.encode(view, offset, Math.min(room, threshold), value);
         if (inline >= 0) return inline;
@@ -123,39 +145,13 @@ export function pooledCodecOfSender<Value>(
         }
         return bytes <= room ? codec.encode(view, offset, room, value) : inline;
       },
-      decode: (view, offset, length, flags) =>
-        (flags & flagPooled) === 0
-          ? codec.decode(view, offset, length, flags)
-          : decodePooled(codec, port, view, offset, length),
+      decode(view, offset, length, flags) {
+        if ((flags & flagPooled) === 0) return codec.decode(view, offset, length, flags);
+        const handle = readHandle(view, offset / recordSlotBytes - 1, length);
+        return codec.decode(slabOf(port, handle), 0, handle.bytes, handle.flags);
+      },
     },
   };
-}
-
-function decodePooled<Value>(
-  codec: RecordCodec<Value>,
-  port: SlabPort,
-  view: RecordView,
-  offset: number,
-  length: number,
-): Value {
-  const { slab, bytes, flags } = slabOfRecord(port, view, offset, length);
-  return codec.decode(slab, 0, bytes, flags);
-}
-
-/** Where the message of a pooled record lies; checked, for the record is shared memory. */
-function slabOfRecord(
-  port: SlabPort,
-  view: RecordView,
-  offset: number,
-  length: number,
-): { slab: RecordView; bytes: number; flags: number } {
-  const word = offset / 4;
-  const index = view.u32[word] as number;
-  const bytes = view.u32[word + 2] as number;
-  if (length !== handleBytes || index >= port.count || bytes > port.slabBytes) {
-    throw errorOf(Status.corrupt, "receive through the pool");
-  }
-  return { slab: port.view(index), bytes, flags: view.u32[word + 3] as number };
 }
 
 /** What a receiver does with the records of a channel with a pool. */
@@ -168,34 +164,26 @@ export class PooledReceiving {
     this.#port = port;
   }
 
-  /** A codec that finds messages in their slabs. */
-  codec<Value>(codec: RecordCodec<Value>): RecordCodec<Value> {
-    const port = this.#port;
-    if (codec.exposesMemory) port.endpoint.expose();
-    return {
-      ...codec,
-      decode: (view, offset, length, flags) =>
-        (flags & flagPooled) === 0
-          ? codec.decode(view, offset, length, flags)
-          : decodePooled(codec, port, view, offset, length),
-    };
+  /** Takes the message out of its slab. */
+  decode<Value>(codec: RecordCodec<Value>, handle: Handle): Value {
+    return codec.decode(slabOf(this.#port, handle), 0, handle.bytes, handle.flags);
   }
 
   /** The message of a pooled record, in place. */
   payload(view: RecordView, offset: number, length: number): Uint8Array {
     this.#port.endpoint.expose();
-    const { slab, bytes } = slabOfRecord(this.#port, view, offset, length);
-    return slab.u8.subarray(0, bytes);
+    const handle = readHandle(view, offset / recordSlotBytes - 1, length);
+    return slabOf(this.#port, handle).u8.subarray(0, handle.bytes);
   }
 
-  /** A pooled record has been taken: its slab is free once the record is given back. */
-  hold(view: RecordView, slot: number): void {
-    const word = (slot + 1) * (recordSlotBytes / 4);
-    this.#held.push({
-      slot,
-      index: view.u32[word] as number,
-      generation: view.u32[word + 1] as number,
-    });
+  /**
+   * A pooled record has been taken: its slab is free once the record is given back. What the record says
+   * now counts, whatever it says later.
+   */
+  hold(view: RecordView, slot: number, length: number): Handle {
+    const handle = readHandle(view, slot, length);
+    this.#held.push(handle);
+    return handle;
   }
 
   /** The record was not taken after all. */

@@ -20,7 +20,7 @@ import { type Endpoint, transferred } from "./endpoint.ts";
 import { errorOf } from "./native.ts";
 import { openAttachedPort, type PoolLink } from "./pool.ts";
 import { handleBytes, needsSlab, pooledCodecOfSender } from "./pooled.ts";
-import { bindRecords } from "./record.ts";
+import { bindRecords } from "./record_view.ts";
 import type { SlabPort } from "./slab.ts";
 import { isSlabCodec, slabCodecOfSender } from "./slab_layout.ts";
 
@@ -566,8 +566,10 @@ export class RecordProducer<Value> extends Producer<Value> {
   pendingValues(): ArrayLike<Value> {
     const values: Value[] = [];
     for (let index = this.committed; index < this.index;) {
+      // Another process can write here as well.
       const length = this.#view.u32[index * 2] as number;
       const flags = this.#view.u32[index * 2 + 1] as number;
+      if (length > (this.index - index - 1) * recordSlotBytes) throw this.endpoint.corrupt("send");
       this.#view.windowEnd = 0;
       values.push(this.#codec.decode(this.#view, (index + 1) * recordSlotBytes, length, flags));
       index += 1 + ((length + recordSlotBytes - 1) >>> 3);

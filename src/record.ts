@@ -4,29 +4,13 @@
  * @module
  */
 
-import type { RecordBuffer, RecordCodec, RecordView } from "./codec.ts";
+import type { RecordCodec } from "./codec.ts";
 import { describe } from "./describe.ts";
 import { aliasLayout, defineLayout, type Layout } from "./layout.ts";
 import { decodeText, encodeText } from "./text.ts";
 
-/** Views over the data of a ring of records. */
-export function bindRecords(memory: ArrayBuffer): RecordView {
-  return {
-    memory,
-    u8: new Uint8Array(memory),
-    u32: new Uint32Array(memory),
-    buffer: Buffer.from(memory) as unknown as RecordBuffer,
-    flags: 0,
-    text: "",
-    textStart: 0,
-    textEnd: 0,
-    windowEnd: 0,
-  };
-}
-
 const bytesCodec: RecordCodec<Uint8Array> = {
   kind: "record",
-  exposesMemory: false,
   encode(view, offset, room, value) {
     if (!(value instanceof Uint8Array)) {
       throw new TypeError(
@@ -43,6 +27,7 @@ const bytesCodec: RecordCodec<Uint8Array> = {
     view.u8.set(value, offset);
     return value.length;
   },
+  // One pass over the ring, of a length known before.
   decode: (view, offset, length) => view.u8.slice(offset, offset + length),
 };
 
@@ -65,7 +50,6 @@ export const bytes: Layout<Uint8Array> = defineLayout({ kind: "bytes" }, bytesCo
 
 const utf8Codec: RecordCodec<string> = {
   kind: "record",
-  exposesMemory: false,
   encode(view, offset, room, value) {
     if (typeof value !== "string") {
       throw new TypeError(`Cannot send as utf8: expected a string, received ${describe(value)}`);
@@ -104,7 +88,6 @@ function stringify(value: unknown): string {
 
 const jsonCodec: RecordCodec<unknown> = {
   kind: "record",
-  exposesMemory: false,
   encode: (view, offset, room, value) => encodeText(view, offset, room, stringify(value)),
   decode: (view, offset, length, flags) => JSON.parse(decodeText(view, offset, length, flags)),
 };

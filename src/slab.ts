@@ -5,7 +5,7 @@
  */
 
 import { Bells as bit, Status, StructBytes } from "../ffi/abi.ts";
-import { bindRecords } from "./record.ts";
+import { bindRecords } from "./record_view.ts";
 import type { RecordView } from "./codec.ts";
 import { checkInteger } from "./check.ts";
 import { type Endpoint, transferred } from "./endpoint.ts";

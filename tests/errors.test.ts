@@ -491,22 +491,43 @@ test("a view kept after close() has length 0, in every layout", () => {
   assert.deepEqual([payload?.length, bytesRoom.length], [0, 0]);
 });
 
-test("a custom decode that keeps its view reads length 0 after close()", async () => {
-  let kept: Uint8Array | undefined;
+test("a custom decode that keeps, writes to or transfers its bytes away harms no message", async () => {
+  const kept: Uint8Array[] = [];
   const keeping = custom<string>({
     name: "test/keeping",
     encode: (value) => new TextEncoder().encode(value),
     decode(view) {
-      kept = view;
-      return "decoded";
+      const text = new TextDecoder().decode(view);
+      kept.push(view);
+      if (text === "away") {
+        structuredClone(view.buffer, { transfer: [view.buffer as ArrayBuffer] });
+      } else view.fill(0);
+      return text;
     },
   });
-  const both = pair(keeping);
-  both.sender.trySend("text");
-  assert.equal(await both.receiver.receive(), "decoded");
-  assert.equal(kept?.length, 4);
-  both[Symbol.dispose]();
-  assert.equal(kept?.length, 0);
+  using both = pair(keeping);
+  const texts = ["text", "away", "ä".repeat(3000), "away", "end"];
+  both.sender.sendBatch(texts);
+  for (const text of texts) assert.equal(await both.receiver.receive(), text);
+  both.sender.trySend("seen in the ring");
+  kept.at(-1)?.fill(1);
+  assert.equal(await both.receiver.receive(), "seen in the ring");
+});
+
+test("a custom decode that receives from another channel keeps its own bytes", async () => {
+  using inner = pair(utf8);
+  const nesting = custom<string>({
+    name: "test/nesting",
+    encode: (value) => new TextEncoder().encode(value),
+    decode(view) {
+      inner.sender.trySend("é".repeat(view.length));
+      inner.receiver.tryReceive();
+      return new TextDecoder().decode(view);
+    },
+  });
+  using outer = pair(nesting);
+  outer.sender.trySend("outside");
+  assert.equal(await outer.receiver.receive(), "outside");
 });
 
 test("a view whose buffer was transferred away does no harm to anybody", async () => {

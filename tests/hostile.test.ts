@@ -15,6 +15,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
+import process from "node:process";
 import { after, test } from "node:test";
 import {
   bytes,
@@ -38,8 +39,9 @@ import {
 } from "../mod.ts";
 import { isPending, rejects, until, within } from "./support/bounded.ts";
 import { range } from "./support/channels.ts";
+import { Workshop } from "./support/foreign.ts";
 import { hasSaid, type Language, Peers } from "./support/processes.ts";
-import { runtime } from "./support/runtime.ts";
+import { runChild, runtime } from "./support/runtime.ts";
 import { randomFrom } from "./support/stress_host.ts";
 import { TestWorker } from "./support/workers.ts";
 import type { Receiving } from "./support/worker_tasks.ts";
@@ -449,4 +451,21 @@ async function receiveUntilItFails(receiver: Receiver<number, Uint32Array>): Pro
     assert.ok(expected.includes((error as Error).name), String(error));
   }
   receiver.close();
+}
+
+/** For how long each layout and length is attacked; CONTRIBUTING.md tells how to have it longer. */
+const attackMs = Number(process.env.MILLRACE_TEST_ATTACK_MS ?? "40");
+
+for (const attacker of ["process", "worker"]) {
+  test(`messages that a ${attacker} rewrites while they are decoded are garbled at worst`, async () => {
+    using workshop = new Workshop();
+    const program = attacker === "process" ? workshop.compile("attacker.c", "program") : "-";
+    const { code, signal, stdout, stderr } = await runChild(
+      "child_attacked.ts",
+      [attacker, program, String(attackMs)],
+      { limitMs: 110_000 + 200 * attackMs },
+    );
+    assert.equal(code, 0, `${signal ?? ""} ${stdout}${stderr}`);
+    assert.match(stdout, /^survived all$/m);
+  });
 }
