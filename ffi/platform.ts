@@ -10,7 +10,7 @@ import { UnsupportedPlatformError } from "./errors.ts";
 export const elfMachines: Record<string, number> = { x64: 62, arm64: 183 };
 
 /** The oldest versions that have what is used here. */
-const oldest = { deno: [2, 5], bun: [1, 4] } as const;
+const oldest = { deno: [2, 8], bun: [1, 4] } as const;
 
 /** A platform the library can be used on. */
 export interface Platform {

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -190,8 +198,8 @@ test(
 
 test("a runtime that is too old is an UnsupportedPlatformError that names what is found and needed", () => {
   const linux = { system: "linux", architecture: "x64" };
-  const recent = { deno: ["2.5.0", "2.10.1", "3.0.0-rc.1+abc"], bun: ["1.4.0", "1.10.2", "2.0.0"] };
-  const old = { deno: ["2.4.9", "1.46.3"], bun: ["1.3.11", "0.8.0"] };
+  const recent = { deno: ["2.8.0", "2.10.1", "3.0.0-rc.1+abc"], bun: ["1.4.0", "1.10.2", "2.0.0"] };
+  const old = { deno: ["2.7.14", "1.46.3"], bun: ["1.3.11", "0.8.0"] };
   for (const runtime of ["deno", "bun"] as const) {
     for (const version of recent[runtime]) {
       const platform = platformOf({ [runtime]: version, ...linux });
@@ -201,7 +209,7 @@ test("a runtime that is too old is an UnsupportedPlatformError that names what i
       assert.throws(() => platformOf({ [runtime]: version, ...linux }), (error) => {
         assert.ok(error instanceof UnsupportedPlatformError);
         assert.equal(error.code, "UNSUPPORTED_PLATFORM");
-        const says = `needs Deno 2.5 or Bun 1.4, or later, on Linux, x86-64 or arm64; ` +
+        const says = `needs Deno 2.8 or Bun 1.4, or later, on Linux, x86-64 or arm64; ` +
           `found ${runtime} ${version} on linux, x64`;
         assert.ok(error.message.endsWith(says), error.message);
         return true;
@@ -209,6 +217,23 @@ test("a runtime that is too old is an UnsupportedPlatformError that names what i
     }
   }
   assert.throws(() => platformOf(linux), /found another runtime on linux, x64/);
+});
+
+test("the stage oldest runs the oldest versions that are promised", () => {
+  const file = (name: string) => readFileSync(new URL(`../${name}`, import.meta.url), "utf8");
+  const { engines } = JSON.parse(file("package.json")) as {
+    engines: Record<"deno" | "bun", string>;
+  };
+  for (const runtime of ["deno", "bun"] as const) {
+    const tested = new RegExp(`OLDEST = {.*\\b${runtime}: "(\\d+\\.\\d+)\\.0"`);
+    const [, version = ""] = tested.exec(file("tools/oldest.mjs")) ?? [];
+    assert.equal(engines[runtime], `>=${version}`);
+    const linux = { system: "linux", architecture: "x64" };
+    platformOf({ [runtime]: version, ...linux });
+    const [major, minor] = version.split(".").map(Number);
+    const before = `${major}.${(minor ?? 0) - 1}`;
+    assert.throws(() => platformOf({ [runtime]: before, ...linux }), UnsupportedPlatformError);
+  }
 });
 
 test("another system or processor is an UnsupportedPlatformError that names both", async () => {
@@ -224,7 +249,7 @@ test("another system or processor is an UnsupportedPlatformError that names both
     assert.equal(error.code, "UNSUPPORTED_PLATFORM");
     assert.match(
       error.message,
-      /^Cannot load Millrace: it needs Deno 2\.5 or Bun 1\.4, or later, on Linux/,
+      /^Cannot load Millrace: it needs Deno 2\.8 or Bun 1\.4, or later, on Linux/,
     );
     assert.match(error.message, says);
   }

@@ -15,18 +15,23 @@ const NPM_FOR_DENO = "npm:npm@11.19.1";
 /** Installs the pinned packages unless they are installed already. */
 export async function installPackages() {
   if (missingPackages().length === 0) return;
-  const { command, args, env } = installer();
-  console.error(`Installing packages: ${[command, ...args].join(" ")}`);
-  const code = await runSetup(command, args, { ...baseEnvironment(), ...env });
-  if (code !== 0) {
-    throw new Failure(`Cannot install packages: ${command} ended with exit code ${code}`);
-  }
+  await installIn(ROOT);
   const missing = missingPackages();
   if (missing.length > 0) {
     throw new Failure(`Cannot install packages: still missing or of another version: ${missing}`);
   }
   forgetTools();
   linkTools();
+}
+
+/** Installs what the package.json of a directory names, at the versions of its lockfile if it has one. */
+export async function installIn(directory, isLocked = true) {
+  const { command, args, env } = installer(isLocked);
+  console.error(`Installing packages: ${[command, ...args].join(" ")}`);
+  const code = await runSetup(command, args, { ...baseEnvironment(), ...env }, directory);
+  if (code !== 0) {
+    throw new Failure(`Cannot install packages: ${command} ended with exit code ${code}`);
+  }
 }
 
 /**
@@ -53,20 +58,22 @@ function missingPackages() {
     .map(([name, version]) => `${name}@${version}`);
 }
 
-function installer() {
+function installer(isLocked) {
   const npm = findOnPath("npm")[0];
   if (npm !== undefined && findOnPath("node").length > 0) {
-    return { command: npm, args: ["ci"] };
+    return { command: npm, args: isLocked ? ["ci"] : ["install", "--no-audit", "--no-fund"] };
   }
   const bun = process.versions.bun ? process.execPath : findOnPath("bun")[0];
-  if (bun !== undefined) return { command: bun, args: ["install", "--frozen-lockfile"] };
+  if (bun !== undefined) {
+    return { command: bun, args: ["install", ...(isLocked ? ["--frozen-lockfile"] : [])] };
+  }
   const deno = process.versions.deno ? process.execPath : findOnPath("deno")[0];
   if (deno !== undefined) {
     return {
       command: deno,
       args: [
         ...["run", "-A", "--no-config", "--no-lock", "--node-modules-dir=none", NPM_FOR_DENO],
-        ...["ci", "--ignore-scripts"],
+        ...[isLocked ? "ci" : "install", "--ignore-scripts"],
       ],
       env: { DENO_NO_PACKAGE_JSON: "1" },
     };

@@ -78,11 +78,7 @@ export const STAGES = {
     about: "tests/ under Deno",
     commands: ({ files, filter }) => [{
       name: "deno",
-      command: [
-        ...[tool("deno"), "test", "-A", "--no-check"],
-        ...(filter === undefined ? [] : [`--filter=${filter}`]),
-        ...(files.length > 0 ? files : ["tests/"]),
-      ],
+      command: denoTest(tool("deno"), files, filter),
       count: countDeno,
     }],
   },
@@ -90,12 +86,20 @@ export const STAGES = {
     about: "tests/ under Bun",
     commands: ({ files, filter }) => [{
       name: "bun",
-      command: [
-        ...[tool("bun"), "test", `--timeout=${BUN_TEST_LIMIT_MS}`],
-        ...(filter === undefined ? [] : [`--test-name-pattern=${escapePattern(filter)}`]),
-        ...(files.length > 0 ? files : ["tests/"]).map(asPath),
-      ],
+      command: bunTest(tool("bun"), files, filter),
       count: countBun,
+    }],
+  },
+  oldest: {
+    about: "some of tests/ under the oldest Deno and Bun that are promised",
+    commands: ({ files, filter }) => [{
+      name: "oldest",
+      command: [
+        ...[...runScriptHere(), "tools/oldest.mjs"],
+        ...(filter === undefined ? [] : [`--filter=${filter}`]),
+        ...files,
+      ],
+      count: countSummary,
     }],
   },
   numa: {
@@ -120,8 +124,27 @@ export const STEPS = [
   [["build"]],
   [["check", "zig"]],
   [["deno"], ["tsan", "models", "doc", "bun"]],
+  [["oldest"]],
   [["numa"]],
 ];
+
+/** The command that runs test files, or all of them, under a Deno. */
+export function denoTest(deno, files, filter) {
+  return [
+    ...[deno, "test", "-A", "--no-check"],
+    ...(filter === undefined ? [] : [`--filter=${filter}`]),
+    ...(files.length > 0 ? files : ["tests/"]),
+  ];
+}
+
+/** The same under a Bun. */
+export function bunTest(bun, files, filter) {
+  return [
+    ...[bun, "test", `--timeout=${BUN_TEST_LIMIT_MS}`],
+    ...(filter === undefined ? [] : [`--test-name-pattern=${escapePattern(filter)}`]),
+    ...(files.length > 0 ? files : ["tests/"]).map(asPath),
+  ];
+}
 
 function checks() {
   const deno = tool("deno");

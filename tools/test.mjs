@@ -85,7 +85,7 @@ function narrow({ stages, files, filter, ...others }) {
 
 async function runStages({ stages = Object.keys(STAGES), files, filter, limitS }) {
   // Stages that load the library need it also when the stage that builds it was not asked for.
-  const needLibrary = ["doc", "deno", "bun", "numa"];
+  const needLibrary = ["doc", "deno", "bun", "oldest", "numa"];
   if (!stages.includes("build") && stages.some((name) => needLibrary.includes(name))) {
     await buildIfStale();
   }

@@ -22,8 +22,8 @@ const ARCH = process.arch;
 
 const TOOLS = {
   deno: {
-    wanted: ">= 2.5",
-    fits: (major, minor) => major > 2 || (major === 2 && minor >= 5),
+    wanted: ">= 2.8",
+    fits: (major, minor) => major > 2 || (major === 2 && minor >= 8),
     versionArgs: ["--version"],
     packaged: [`@deno/linux-${ARCH}-glibc/deno`, "deno/deno"],
   },
@@ -125,9 +125,9 @@ export function findOnPath(name) {
     .filter(isExecutable);
 }
 
-/** The executable of this name in node_modules; undefined when none runs here. */
-export function packagedTool(name) {
-  return packagedPaths(name).find((path) => versionOf(name, path) !== undefined);
+/** The executable of this name in a node_modules; undefined when none runs here. */
+export function packagedTool(name, directory = NODE_MODULES) {
+  return packagedPaths(name, directory).find((path) => versionOf(name, path) !== undefined);
 }
 
 function locate(name) {
@@ -161,8 +161,8 @@ function search(name) {
   );
 }
 
-function packagedPaths(name) {
-  return TOOLS[name].packaged.map((path) => join(NODE_MODULES, path)).filter(isExecutable);
+function packagedPaths(name, directory = NODE_MODULES) {
+  return TOOLS[name].packaged.map((path) => join(directory, path)).filter(isExecutable);
 }
 
 /** The version a tool tells of itself; undefined when it does not run here. */
