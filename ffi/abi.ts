@@ -251,6 +251,29 @@ export const symbols = {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",
   },
+  millrace_receiver_poll_surely: {
+    parameters: [
+      "u32", // uint32_t receiver
+      "u32", // uint32_t messages_max
+    ],
+    result: "i32",
+  },
+  millrace_receiver_look: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
+  millrace_receiver_offer: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
+  millrace_receiver_pass_on: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
+  millrace_endpoint_wake_another: {
+    parameters: ["u32"], // uint32_t endpoint
+    result: "i32",
+  },
   millrace_receiver_give_up: {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",

@@ -375,6 +375,23 @@ int32_t millrace_sender_disarm(uint32_t sender);
 /* Slots readable in one run of one ring; 0 when empty, MILLRACE_ENDED when closed and drained. Where
  * receivers share the rings, at most so many messages are claimed; 0 is no bound. */
 int32_t millrace_receiver_poll(uint32_t receiver, uint32_t messages_max);
+/* The same, and certain. Where receivers share the rings a poll looks at one ring after the other, so 0 may
+ * come although at every instant there was a message in some ring. 0 of this means that there was an
+ * instant at which every ring was empty. It looks at every ring for that. */
+int32_t millrace_receiver_poll_surely(uint32_t receiver, uint32_t messages_max);
+/* The answers of a poll: positive if a poll would find something. Where receivers share the rings nothing is
+ * claimed, so another receiver may be faster. */
+int32_t millrace_receiver_look(uint32_t receiver);
+/* Where receivers share the rings: lets the others have what this one has claimed and not released. Until
+ * another receiver takes it, the next poll has it again. To be called by a receiver that will not look for a
+ * while. Answers the bells to ring. */
+int32_t millrace_receiver_offer(uint32_t receiver);
+/* Wakes another receiver for what this one was woken for and does not take; answers the bells to ring. */
+int32_t millrace_receiver_pass_on(uint32_t receiver);
+/* Where receivers share the rings: wakes one more receiver if there is a message that none has claimed;
+ * answers the bells to ring. MILLRACE_ENDED: there is no such message, or no receiver sleeps. For a sender
+ * whose last wake-up may have come to a thread that is busy. */
+int32_t millrace_endpoint_wake_another(uint32_t endpoint);
 /* Frees slots of the last run; answers the bells to ring. */
 int32_t millrace_receiver_release(uint32_t receiver, uint32_t slots, uint32_t messages);
 /* 1: there is something to poll. 0: the time is up. */

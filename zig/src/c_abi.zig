@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const channel_module = @import("channel.zig");
+const claims = @import("claims.zig");
 const endpoint = @import("endpoint.zig");
 const native = @import("native.zig");
 const numa = @import("numa.zig");
@@ -478,9 +479,24 @@ const polls_between_looks = 1 << 12;
 /// are claimed; 0 is no bound.
 export fn millrace_receiver_poll(handle: u32, messages_max: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
-    const receiver = &slot.body.receiver;
-    const polled = receiver.poll(messages_max);
-    const window = receiver.window();
+    return polledNumber(slot, slot.body.receiver.poll(messages_max));
+}
+
+/// The same, and certain: 0 means that there was an instant at which every ring was empty.
+export fn millrace_receiver_poll_surely(handle: u32, messages_max: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    return polledNumber(slot, slot.body.receiver.pollSurely(messages_max));
+}
+
+/// The answers of a poll: positive if it would find something. Nothing is claimed where receivers share
+/// the rings.
+export fn millrace_receiver_look(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    return polledNumber(slot, slot.body.receiver.look());
+}
+
+fn polledNumber(slot: *endpoint.Slot, polled: channel_module.Polled) i32 {
+    const window = slot.body.receiver.window();
     slot.mailbox.bells = @bitCast(window.bells);
     switch (polled) {
         .window => |slots| {
@@ -499,6 +515,27 @@ export fn millrace_receiver_poll(handle: u32, messages_max: u32) i32 {
         .ended => return Status.ended.number(),
         .corrupt => return Status.corrupt.number(),
     }
+}
+
+/// Lets other receivers have what this one has claimed and not released. The bells to ring.
+export fn millrace_receiver_offer(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    return bellsNumber(slot.body.receiver.offer());
+}
+
+/// Wakes another receiver, for what this one was woken for and does not take. The bells to ring.
+export fn millrace_receiver_pass_on(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    return bellsNumber(slot.body.receiver.passOn());
+}
+
+/// Wakes one more receiver if there is a message that none has claimed. The bells to ring, or `ended`: there
+/// is no such message, or no receiver sleeps.
+export fn millrace_endpoint_wake_another(handle: u32) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    const segment = slot.channel.segment;
+    if (!segment.geometry.kind.hasManyReceivers()) return Status.ended.number();
+    return bellsNumber(claims.wakeAnother(segment) orelse return Status.ended.number());
 }
 
 /// The bells to ring.

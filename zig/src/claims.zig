@@ -19,6 +19,10 @@
 //! its own gate to the same place, counts `gates_moved` up, and only then takes the dead one's gate
 //! away. Whoever works out the minimum starts again when the count has changed meanwhile: it may have
 //! looked at the one gate before it was set, and at the other after it was gone.
+//!
+//! A receiver that lives can offer a claim that it does not look at now: its line says `offered`, and
+//! another receiver takes the claim over in the same way. The swap of the line's state decides: either the
+//! other receiver finds `offered` there and has the claim, or its owner does and has it back.
 
 const std = @import("std");
 const bell = @import("bell.zig");
@@ -55,12 +59,17 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
     _ = line.wait.disarm();
     _ = control.sleepers.fetchAnd(~bitOf(place), .seq_cst);
     for (0..segment.geometry.receivers_max) |index| giveUpTakeOver(segment, place, @intCast(index));
-    if (Claim.of(segment, place) != null) {
-        orphan(segment, place, if (left.how == .died) .orphaned else .returned);
-    } else {
-        line.gate.store(0, .seq_cst);
-        // Release: pairs with the compare-and-swap in open().
-        line.state.store(@intFromEnum(LineState.free), .release);
+    const end: LineState = if (left.how == .died) .orphaned else .returned;
+    if (line.state.cmpxchgStrong(@intFromEnum(LineState.offered), @intFromEnum(end), .seq_cst, .seq_cst)) |was| {
+        if (was >= @intFromEnum(LineState.taken)) {
+            // Another receiver is taking what this one has offered: it says when it is done. See open().
+        } else if (Claim.of(segment, place) != null) {
+            orphan(segment, place, end);
+        } else {
+            line.gate.store(0, .seq_cst);
+            // Release: pairs with the compare-and-swap in open().
+            line.state.store(@intFromEnum(LineState.free), .release);
+        }
     }
     ledger.leavePlace(segment, place);
     // It may have taken a ring out of the ready set and said so to nobody.
@@ -99,7 +108,7 @@ fn dropStrayGates(segment: Segment) void {
         const line = segment.receiverLine(place);
         switch (@as(LineState, @enumFromInt(line.state.load(.seq_cst)))) {
             // To be taken over.
-            .orphaned, .returned => if (Claim.of(segment, place) != null) continue,
+            .orphaned, .returned, .offered => if (Claim.of(segment, place) != null) continue,
             .free, .open => {},
             .taken, _ => |state| {
                 // Being taken over.
@@ -116,8 +125,9 @@ fn orphan(segment: Segment, place: u32, state: LineState) void {
     // The bit first: whoever takes it over takes the bit away, after he has seen the state. SC: the
     // publish half of the wake protocol; who sleeps is looked at by the caller.
     _ = segment.control().orphaned_claims.fetchOr(bitOf(place), .seq_cst);
-    // Release: pairs with the compare-and-swap in takeOver().
-    segment.receiverLine(place).state.store(@intFromEnum(state), .release);
+    // As release it pairs with the compare-and-swap in takeOver(). SC: a receiver that falls asleep either
+    // sees it in isLeft(), or is seen by the look at the sleepers that follows.
+    segment.receiverLine(place).state.store(@intFromEnum(state), .seq_cst);
 }
 
 /// Ends, or takes back, what the receiver of `place` has begun: the claim of another line, which it may
@@ -129,10 +139,12 @@ fn giveUpTakeOver(segment: Segment, place: u32, other: u32) void {
     const own = segment.receiverLine(place);
     const is_moved = claim == null or (own.gate.load(.seq_cst) == line.gate.load(.seq_cst) and
         own.claim_end.load(.seq_cst) == line.claim_end.load(.seq_cst));
-    if (!is_moved) return orphan(segment, other, .orphaned);
+    // The claim of one that lives was offered by it.
+    const lives = ledger.hasPlace(segment, other);
+    if (!is_moved) return orphan(segment, other, if (lives) .offered else .orphaned);
     _ = segment.control().gates_moved.fetchAdd(1, .seq_cst);
     line.gate.store(0, .seq_cst);
-    line.state.store(@intFromEnum(LineState.free), .release);
+    line.state.store(@intFromEnum(if (lives) LineState.open else LineState.free), .release);
 }
 
 fn bitOf(place: u32) u64 {
@@ -258,6 +270,8 @@ pub const Shared = struct {
     sequence: u32 = 0,
     position: u32 = 0,
     window: u32 = 0,
+    /// Another receiver may have the window by now: see offer().
+    is_offered: bool = false,
     /// To be rung by whoever polled: another receiver that is wanted as well.
     bells: Bells = .{},
 
@@ -268,19 +282,16 @@ pub const Shared = struct {
         // Who is counted has a line of his own, and a claim without a receiver has one. So there is a
         // line for us, if need be one with a claim: the newcomer gets both, though it has not asked for
         // messages yet. While another is taking a claim over it holds two, for a few instructions.
-        for (0..looks_for_line_max) |look| {
-            const takes_claims = look % 2 == 1;
+        for (0..looks_for_line_max) |attempt| {
+            const takes_claims = attempt % 2 == 1;
             for (0..segment.geometry.receivers_max) |index| {
                 if (ledger.hasPlace(segment, @intCast(index))) continue; // whatever its line says
                 var self: Shared = .{ .segment = segment, .has_records = has_records, .line = @intCast(index) };
                 const line = segment.receiverLine(self.line);
                 // Acquire: pairs with the releases of `free`; the last holder's words come before ours.
-                const was_free = line.state.cmpxchgStrong(
-                    @intFromEnum(LineState.free),
-                    @intFromEnum(LineState.open),
-                    .acquire,
-                    .monotonic,
-                ) == null;
+                const was_free = becomesOpen(line, .free) or
+                    // Of a receiver that died while another took over what it had offered.
+                    becomesOpen(line, .open);
                 if (!was_free and !(takes_claims and self.takeOver(self.line))) continue;
                 // A line that is free has none, unless somebody else wrote one.
                 if (was_free) line.gate.store(0, .seq_cst);
@@ -299,6 +310,15 @@ pub const Shared = struct {
     }
 
     const looks_for_line_max = 1000;
+
+    fn becomesOpen(line: *segment_module.ReceiverLine, was: LineState) bool {
+        return line.state.cmpxchgStrong(
+            @intFromEnum(was),
+            @intFromEnum(LineState.open),
+            .acquire,
+            .monotonic,
+        ) == null;
+    }
 
     /// At a place that the keeper of the channel has claimed for this process.
     pub fn attach(segment: Segment, has_records: bool, line: u32) Shared {
@@ -508,7 +528,10 @@ pub const Shared = struct {
         const control = segment.control();
         const line = segment.receiverLine(index);
         const was = line.state.load(.monotonic);
-        if (was != @intFromEnum(LineState.orphaned) and was != @intFromEnum(LineState.returned)) return false;
+        switch (@as(LineState, @enumFromInt(was))) {
+            .orphaned, .returned, .offered => {},
+            else => return false,
+        }
         // It says by whom: if we die meanwhile, others have to know. Acquire: pairs with the release in
         // orphan(); gate and end are then the claim's.
         if (line.state.cmpxchgStrong(was, LineState.takenBy(self.line), .acquire, .monotonic) != null) return false;
@@ -526,8 +549,10 @@ pub const Shared = struct {
                 _ = control.gates_moved.fetchAdd(1, .seq_cst);
             }
             line.gate.store(0, .seq_cst);
-            // Release: pairs with the compare-and-swap in open().
-            line.state.store(@intFromEnum(LineState.free), .release);
+            // Release: pairs with the compare-and-swap in open(), or the one in takeBack(): its receiver
+            // sets no gate before it has seen this.
+            const is_free = was != @intFromEnum(LineState.offered);
+            line.state.store(@intFromEnum(if (is_free) LineState.free else LineState.open), .release);
         } else {
             if (claimed == null) line.gate.store(0, .seq_cst);
             line.state.store(@intFromEnum(LineState.open), .release);
@@ -579,12 +604,114 @@ pub const Shared = struct {
         return self.bells;
     }
 
+    /// Lets another receiver have what this one has claimed and does not look at now. Until one has it, the
+    /// next poll takes it back. The bells to ring: a receiver that sleeps is woken for it.
+    pub fn offer(self: *Shared) Bells {
+        self.bells = .{};
+        if (self.window == 0 or self.is_offered) return .{};
+        self.is_offered = true;
+        orphan(self.segment, self.line, .offered);
+        // SC, after the store of the state: the waker's look.
+        return sleepers.wakeOne(self.segment);
+    }
+
+    /// Takes back what was offered. False: another receiver is about to have it, and this one must wait
+    /// until it says that it has.
+    fn takeBack(self: *Shared) bool {
+        if (!self.is_offered) return true;
+        const state = &self.segment.receiverLine(self.line).state;
+        for (0..looks_for_line_max) |_| {
+            // Acquire: pairs with the release in takeOver(); after it the gate of our line is ours again.
+            const was = state.cmpxchgStrong(
+                @intFromEnum(LineState.offered),
+                @intFromEnum(LineState.open),
+                .acquire,
+                .acquire,
+            ) orelse {
+                _ = self.segment.control().orphaned_claims.fetchAnd(~bitOf(self.line), .seq_cst);
+                self.is_offered = false;
+                return true;
+            };
+            if (was == @intFromEnum(LineState.open)) {
+                self.window = 0;
+                self.is_offered = false;
+                return true;
+            }
+            os.yieldThread();
+        }
+        // The other one was stopped in the middle, or killed: then its keeper says so.
+        return false;
+    }
+
+    /// Whether it holds messages that no other receiver can have.
+    pub fn hasWindow(self: *const Shared) bool {
+        return self.window != 0 and !self.is_offered;
+    }
+
+    /// What is there before a new claim: what was claimed before, or another has left. Null: nothing.
+    pub fn held(self: *Shared) ?Polled {
+        self.bells = .{};
+        if (!self.takeBack()) return .empty;
+        if (self.window != 0 or self.adopt()) return .{ .window = self.window };
+        return null;
+    }
+
+    /// Whether there is something to take now. Nothing is claimed: another may be faster.
+    pub fn look(self: *Shared) Polled {
+        self.bells = .{};
+        const segment = self.segment;
+        if (self.hasWindow()) return .{ .window = self.window };
+        const control = segment.control();
+        if (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(segment)) return .{ .window = 1 };
+        var rings = self.readyFrom(0);
+        while (rings.next()) |ring| {
+            if (ring >= segment.geometry.senders_max) return .corrupt;
+            // A ring that is empty leaves the set, as by a claim: who waits would find it there for ever.
+            for (0..attempts_max) |_| {
+                if (hasUnclaimed(segment, ring)) return .{ .window = 1 };
+                if (self.leaveEmpty(ring)) break;
+            }
+        }
+        return if (channel.hasEnded(segment)) .ended else .empty;
+    }
+
+    pub const Certainty = union(enum) {
+        /// There was an instant at which every ring was empty.
+        empty,
+        /// There is something in this ring, whatever the ready set says.
+        ring: u32,
+        /// Something was sent meanwhile.
+        changed,
+    };
+
+    /// A poll looks at one ring after the other, and a ring is out of the ready set for a moment while a
+    /// receiver looks whether it is empty. So a poll may find nothing while at every instant there was
+    /// something. Two passes tell: if no tail has moved between them, every ring was empty when the second
+    /// began. (A double collect, as in the atomic snapshots of Afek et al.)
+    pub fn verifyEmpty(self: *const Shared) Certainty {
+        const segment = self.segment;
+        const used = channel.ringsUsed(segment);
+        var before_sum: u32 = 0;
+        for (0..used) |index| {
+            const ring: u32 = @intCast(index);
+            if (hasUnclaimed(segment, ring)) return .{ .ring = ring };
+            before_sum +%= segment.producerLine(ring).tail.load(.seq_cst) & ~ring_module.closed_bit;
+        }
+        if (segment.control().orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(segment)) return .changed;
+        // Tails only grow: if their sum is the same, each of them is.
+        var after_sum: u32 = 0;
+        for (0..used) |ring| {
+            after_sum +%= segment.producerLine(@intCast(ring)).tail.load(.seq_cst) & ~ring_module.closed_bit;
+        }
+        return if (before_sum == after_sum and channel.ringsUsed(segment) == used) .empty else .changed;
+    }
+
     /// Whether poll() might find something; what a receiver that waits looks at.
     pub fn holds(self: *const Shared) bool {
         self.dropForeignGate();
         const control = self.segment.control();
         // SC loads: partners are the fetchOr in ReadySet.add() and the fetchAdd in close().
-        return self.window != 0 or (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(self.segment)) or
+        return self.hasWindow() or (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(self.segment)) or
             control.ready.hasAny(channel.ringsUsed(self.segment)) or channel.hasEnded(self.segment);
     }
 
@@ -640,7 +767,9 @@ pub const Shared = struct {
     pub fn close(self: *Shared, ringer: Ringer) Bells {
         _ = self.sleeper().disarm();
         const own = self.segment.receiverLine(self.line);
-        if (self.window != 0) {
+        if (!self.takeBack()) {
+            // The receiver that is taking over what this one offered says when it is done. See open().
+        } else if (self.window != 0) {
             orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
         } else {
             self.dropForeignGate();
@@ -658,6 +787,25 @@ pub const Shared = struct {
         return .{};
     }
 };
+
+/// For a waker whose wake-up may have come to a thread that is busy: wakes one more receiver if there is
+/// something that nobody has claimed. Null: nothing is, or nobody sleeps.
+pub fn wakeAnother(segment: Segment) ?Bells {
+    const control = segment.control();
+    if (control.sleepers.load(.seq_cst) == 0) return null;
+    const used = channel.ringsUsed(segment);
+    const is_left = for (0..used) |index| {
+        const ring: u32 = @intCast(index);
+        if (hasUnclaimed(segment, ring)) break true;
+    } else control.orphaned_claims.load(.seq_cst) != 0 and Shared.hasLeftClaim(segment);
+    return if (is_left) sleepers.wakeOne(segment) else null;
+}
+
+fn hasUnclaimed(segment: Segment, ring: u32) bool {
+    // SC, the cursor first: neither ever goes back, so if they are equal the ring was empty in between.
+    const claimed = segment.consumerLine(ring).claimed.load(.seq_cst);
+    return segment.producerLine(ring).tail.load(.seq_cst) & ~ring_module.closed_bit != claimed;
+}
 
 /// Steps through the records of a run.
 pub const Records = struct {

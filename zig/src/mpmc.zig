@@ -26,8 +26,7 @@ pub const Receiver = struct {
 
     pub fn poll(self: *Receiver, messages_max: u32) channel.Polled {
         const shared = &self.shared;
-        shared.bells = .{};
-        if (shared.window != 0 or shared.adopt()) return .{ .window = shared.window };
+        if (shared.held()) |polled| return polled;
         self.polls +%= 1;
         const found = if (self.polls % polls_between_scans == 0)
             self.rotate(messages_max)

@@ -173,8 +173,10 @@ pub fn receiveMany(receiver: *Receiver, segment: Segment, buffer: []u8, timeout_
 
 /// Finds a window: how many slots. `deadline` is when `timeout_ns` is up.
 pub fn poll(receiver: *Receiver, messages_max: u32, timeout_ns: u64, deadline: u64, bells: anytype) ReceiveError!u32 {
+    var is_last = timeout_ns == 0;
     while (true) {
-        const polled = receiver.poll(messages_max);
+        // What says that nothing is there has to be sure of it.
+        const polled = if (is_last) receiver.pollSurely(messages_max) else receiver.poll(messages_max);
         const window = receiver.window();
         bells.ring(window.bells, window.ring);
         switch (polled) {
@@ -185,8 +187,9 @@ pub fn poll(receiver: *Receiver, messages_max: u32, timeout_ns: u64, deadline: u
                 return error.Corrupt;
             },
             .empty => {
-                const left = if (timeout_ns == 0) 0 else deadline -| os.now();
-                if (left == 0 or !receiver.wait(.phased, left)) return error.WouldBlock;
+                if (is_last) return error.WouldBlock;
+                const left = deadline -| os.now();
+                is_last = left == 0 or !receiver.wait(.phased, left);
             },
         }
     }

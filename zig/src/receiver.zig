@@ -3,6 +3,7 @@
 const bell = @import("bell.zig");
 const channel = @import("channel.zig");
 const latency = @import("latency.zig");
+const sleepers = @import("sleepers.zig");
 const wait_module = @import("wait.zig");
 const Segment = @import("segment.zig").Segment;
 const Bells = channel.Bells;
@@ -56,6 +57,56 @@ pub const Receiver = union(enum) {
         };
     }
 
+    /// The same, and certain: if it finds nothing there was an instant at which nothing was there. It looks at
+    /// every ring then, not only at those that are ready.
+    pub fn pollSurely(self: *Receiver, messages_max: u32) channel.Polled {
+        for (0..sure_looks_max) |_| {
+            const polled = self.poll(messages_max);
+            if (polled != .empty) return polled;
+            switch (self.*) {
+                .mpsc, .spsc => return polled,
+                inline .spmc, .mpmc => |*receiver| switch (receiver.shared.verifyEmpty()) {
+                    .empty => return .empty,
+                    .changed => {},
+                    .ring => |ring| switch (receiver.shared.claim(ring, messages_max)) {
+                        .claimed => return .{ .window = receiver.shared.window },
+                        .empty => {}, // another receiver was faster
+                        .corrupt => return self.conclude(.corrupt),
+                    },
+                },
+            }
+        }
+        return .empty; // others send and receive faster than this one can look
+    }
+
+    const sure_looks_max = 1 << 16;
+
+    /// Whether poll() would find something. Where receivers share the rings nothing is claimed by it.
+    pub fn look(self: *Receiver) channel.Polled {
+        const polled = switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.poll(),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.look(),
+        };
+        return switch (polled) {
+            .window, .empty => polled,
+            .ended, .corrupt => self.conclude(polled),
+        };
+    }
+
+    /// Lets other receivers have what this one has claimed and not released. The bells to ring.
+    pub fn offer(self: *Receiver) Bells {
+        return switch (self.*) {
+            .mpsc, .spsc => .{},
+            inline .spmc, .mpmc => |*receiver| receiver.shared.offer(),
+        };
+    }
+
+    /// Wakes another receiver for what this one was woken for and may not take. The bells to ring.
+    pub fn passOn(self: *Receiver) Bells {
+        if (!self.segment().geometry.kind.hasManyReceivers()) return .{};
+        return sleepers.wakeOne(self.segment().*);
+    }
+
     /// Where nonsense was found, everyone is told, whoever found it.
     noinline fn conclude(self: *const Receiver, polled: channel.Polled) channel.Polled {
         @branchHint(.cold);
@@ -84,7 +135,7 @@ pub const Receiver = union(enum) {
             inline .spmc, .mpmc => |*receiver| .{
                 .ring = receiver.shared.ring,
                 .position = receiver.shared.position,
-                .slots = receiver.shared.window,
+                .slots = if (receiver.shared.is_offered) 0 else receiver.shared.window,
                 .bells = receiver.shared.bells,
             },
         };
@@ -197,7 +248,7 @@ pub const Receiver = union(enum) {
     pub fn hasReachedMarks(self: *const Receiver) bool {
         return switch (self.*) {
             inline .mpsc, .spsc => |*receiver| receiver.hasReachedMarks(),
-            inline .spmc, .mpmc => |*receiver| receiver.shared.window == 0,
+            inline .spmc, .mpmc => |*receiver| !receiver.shared.hasWindow(),
         };
     }
 

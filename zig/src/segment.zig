@@ -242,9 +242,9 @@ pub const ReceiverLine = extern struct {
 
     /// Whether it has a claim that nobody has taken over.
     pub fn isLeft(self: *const ReceiverLine) bool {
-        // SC: partner of the fetchOr to orphaned_claims, before which it was stored.
+        // SC: the look of a sleeper; its partner is the store in orphan(), or in Shared.offer().
         return switch (@as(LineState, @enumFromInt(self.state.load(.seq_cst)))) {
-            .orphaned, .returned => true,
+            .orphaned, .returned, .offered => true,
             else => false,
         };
     }
@@ -257,6 +257,8 @@ pub const LineState = enum(u32) {
     orphaned = 2,
     /// Its receiver closed with a claim that it has not looked at.
     returned = 3,
+    /// Its receiver is there, and offers a claim that it does not look at now: another may take it over.
+    offered = 4,
     /// From here on: the receiver of that line, counted from 0, is taking its claim over.
     taken = 256,
     _,

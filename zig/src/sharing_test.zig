@@ -29,6 +29,8 @@ const Round = struct {
     messages_max: u32,
     /// Receivers die after so many windows, with the window in their hands.
     windows_to_death: u32 = 0,
+    /// Receivers offer every third window to the others before they look at it.
+    offers: bool = false,
     /// How often each message was seen.
     seen: [senders_most][each_most]std.atomic.Value(u8) = undefined,
     failed: std.atomic.Value(bool) = .init(false),
@@ -116,6 +118,12 @@ const Round = struct {
             .window => {
                 const window = receiver.window();
                 windows += 1;
+                if (self.offers and windows % 3 == 0) {
+                    _ = receiver.offer();
+                    if (windows % 2 == 0) os.yieldThread();
+                    if (windows % 5 == 0) _ = receiver.wait(self.strategy, std.time.ns_per_ms);
+                    continue;
+                }
                 if (self.windows_to_death != 0 and windows == self.windows_to_death) {
                     // Seen, and not released. The next receiver is a newcomer.
                     _ = self.deaths.fetchAdd(1, .monotonic);
@@ -132,7 +140,7 @@ const Round = struct {
                     if (number >= senders_most or count >= self.each) return self.failed.store(true, .seq_cst);
                     _ = self.seen[number][count].fetchAdd(1, .monotonic);
                     // In order, but for what was taken over from one that died.
-                    if (self.windows_to_death == 0 and count < next[number]) self.failed.store(true, .seq_cst);
+                    if (self.windows_to_death == 0 and !self.offers and count < next[number]) self.failed.store(true, .seq_cst);
                     next[number] = count + 1;
                 }
                 _ = receiver.release(window.slots, window.slots);
@@ -145,10 +153,16 @@ const Round = struct {
 };
 
 fn play(kind: Kind, senders: u32, receivers: u32, capacity: u32, each: u32, strategy: Strategy, messages_max: u32, windows_to_death: u32) !void {
-    try playUntil(null, kind, senders, receivers, capacity, each, strategy, messages_max, windows_to_death);
+    try playWith(.{}, kind, senders, receivers, capacity, each, strategy, messages_max, windows_to_death);
 }
 
-fn playUntil(closes_after: ?u32, kind: Kind, senders: u32, receivers: u32, capacity: u32, each: u32, strategy: Strategy, messages_max: u32, windows_to_death: u32) !void {
+const Plot = struct { closes_after: ?u32 = null, offers: bool = false };
+
+fn playUntil(closes_after: u32, kind: Kind, senders: u32, receivers: u32, capacity: u32, each: u32, strategy: Strategy, messages_max: u32, windows_to_death: u32) !void {
+    try playWith(.{ .closes_after = closes_after }, kind, senders, receivers, capacity, each, strategy, messages_max, windows_to_death);
+}
+
+fn playWith(plot: Plot, kind: Kind, senders: u32, receivers: u32, capacity: u32, each: u32, strategy: Strategy, messages_max: u32, windows_to_death: u32) !void {
     const round = try testing.allocator.create(Round);
     defer testing.allocator.destroy(round);
     const segment = try Segment.create(try segment_module.Geometry.init(.{
@@ -160,7 +174,7 @@ fn playUntil(closes_after: ?u32, kind: Kind, senders: u32, receivers: u32, capac
         .has_latency = messages_max != 1,
     }), just_below_wrap);
     defer segment.destroy();
-    round.* = .{ .segment = segment, .each = each, .strategy = strategy, .messages_max = messages_max, .windows_to_death = windows_to_death, .closes_after = closes_after };
+    round.* = .{ .segment = segment, .each = each, .strategy = strategy, .messages_max = messages_max, .windows_to_death = windows_to_death, .closes_after = plot.closes_after, .offers = plot.offers };
     for (&round.seen) |*counts| @memset(counts, .init(0));
     const control = segment.control();
     _ = control.sender_references.fetchAdd(senders, .seq_cst);
@@ -176,7 +190,7 @@ fn playUntil(closes_after: ?u32, kind: Kind, senders: u32, receivers: u32, capac
         threads[senders + index] = try std.Thread.spawn(.{}, Round.receive, .{round});
     }
     const watcher = try std.Thread.spawn(.{}, Round.watch, .{round});
-    const closer = if (closes_after) |received| try std.Thread.spawn(.{}, Round.closeChannel, .{ round, received }) else null;
+    const closer = if (plot.closes_after) |received| try std.Thread.spawn(.{}, Round.closeChannel, .{ round, received }) else null;
     for (threads[0 .. senders + receivers]) |thread| thread.join();
     if (closer) |thread| thread.join();
     round.is_over.store(true, .seq_cst);
@@ -248,6 +262,54 @@ test "what a receiver that died had claimed goes to another, and the channel end
             try play(.mpmc, 3, 3, capacity, messages / 4, .block, most, 5);
         }
     }
+}
+
+test "what a receiver offers is seen once, by it or by another, also if some die" {
+    for ([_]u32{ 2, 64 }) |capacity| {
+        for ([_]u32{ 0, 1, 3 }) |most| for ([_]u32{ 0, 7 }) |windows_to_death| {
+            try playWith(.{ .offers = true }, .spmc, 1, 3, capacity, messages / 4, .block, most, windows_to_death);
+            try playWith(.{ .offers = true }, .mpmc, 3, 3, capacity, messages / 4, .phased, most, windows_to_death);
+        };
+    }
+}
+
+test "a poll that is sure finds a message whenever there is one" {
+    const threads_count = 4;
+    const Turn = struct {
+        fn run(failed: *std.atomic.Value(u32), sender: *Sender, receiver: *Receiver) void {
+            for (0..messages) |_| {
+                while (sender.producer.reserve(1) != .slots) os.yieldThread();
+                _ = sender.commit(1, 1);
+                // Every thread has sent one more than it has received, so there is one for each.
+                if (receiver.pollSurely(1) == .window) {
+                    _ = receiver.release(1, 1);
+                } else {
+                    _ = failed.fetchAdd(1, .monotonic);
+                    while (receiver.poll(1) != .window) os.yieldThread();
+                    _ = receiver.release(1, 1);
+                }
+            }
+        }
+    };
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = threads_count,
+        .senders_max = threads_count,
+        .receivers_max = threads_count,
+    }), just_below_wrap);
+    defer segment.destroy();
+    var senders: [threads_count]Sender = undefined;
+    for (&senders) |*sender| sender.* = try Sender.open(segment, false);
+    var receivers: [threads_count]Receiver = undefined;
+    for (&receivers) |*receiver| receiver.* = try Receiver.open(segment, false);
+    var failed: std.atomic.Value(u32) = .init(0);
+    var threads: [threads_count]std.Thread = undefined;
+    for (&threads, &senders, &receivers) |*thread, *sender, *receiver| {
+        thread.* = try std.Thread.spawn(.{}, Turn.run, .{ &failed, sender, receiver });
+    }
+    for (threads) |thread| thread.join();
+    try testing.expectEqual(0, failed.raw);
 }
 
 fn put(segment: Segment, sender: *Sender, value: u64) !void {
@@ -411,6 +473,61 @@ test "a wake-up that its receiver does not use goes to another that sleeps" {
     const again = receivers[1].close(.can_ring);
     try testing.expect(again.receiver and again.receiver_index == 2);
     try testing.expectEqual(1, receivers[2].poll(1).window);
+}
+
+test "what a receiver offers is another's, or its own again, and keeps the sender back until it is released" {
+    for ([_]Kind{ .spmc, .mpmc }) |kind| {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 4,
+            .receivers_max = 2,
+        }), just_below_wrap);
+        defer segment.destroy();
+        var sender = try Sender.open(segment, false);
+        var first = try Receiver.open(segment, false);
+        var second = try Receiver.open(segment, false);
+        for (0..4) |value| try put(segment, &sender, value);
+        // Its own again, less what it had released.
+        try testing.expectEqual(3, first.poll(3).window);
+        _ = first.release(1, 1);
+        try testing.expectEqual(channel_module.Bells{}, first.offer());
+        try testing.expectEqual(0, first.window().slots);
+        try testing.expectEqual(2, first.poll(0).window);
+        // Another's, which is woken for it.
+        try testing.expectEqual(1, second.poll(1).window);
+        _ = second.release(1, 1);
+        try testing.expect(second.poll(0) == .empty and second.arm(.bell));
+        const bells = first.offer();
+        try testing.expect(bells.receiver and bells.receiver_index == 1);
+        try testing.expect(!first.arm(.bell)); // it is there to be taken back
+        try testing.expectEqual(2, second.poll(1).window);
+        try testing.expectEqual(.empty, first.pollSurely(0));
+        try testing.expect(first.arm(.bell));
+        first.disarm();
+        try testing.expectEqual(1, sender.producer.reserve(1).slots); // what was released first
+        for (0..2) |_| _ = second.release(1, 1);
+        try testing.expectEqual(.{ 0, 0 }, .{ segment.control().redelivered.raw, segment.control().orphaned_claims.raw });
+        // Both go on as before.
+        for (0..2) |value| try put(segment, &sender, value);
+        try testing.expectEqual(1, first.poll(1).window);
+        try testing.expectEqual(1, second.poll(1).window);
+        // A look claims nothing, and empties the ready set.
+        for ([_]*Receiver{ &first, &second }) |receiver| _ = receiver.release(1, 1);
+        try put(segment, &sender, 9);
+        try testing.expectEqual(1, first.look().window);
+        try testing.expectEqual(1, second.poll(1).window);
+        try testing.expectEqual(.empty, first.look());
+        try testing.expect(first.arm(.bell));
+        // What was offered by one that closes is taken as what any other leaves.
+        _ = second.offer();
+        _ = second.close(.can_ring);
+        first.disarm();
+        try testing.expectEqual(1, first.poll(0).window);
+        _ = first.release(1, 1);
+        var third = try Receiver.open(segment, false);
+        try testing.expectEqual(.empty, third.pollSurely(0));
+    }
 }
 
 test "as many receivers open as there are places, also while one has what another left" {

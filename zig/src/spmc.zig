@@ -13,8 +13,7 @@ pub const Receiver = struct {
 
     pub fn poll(self: *Receiver, messages_max: u32) channel.Polled {
         const shared = &self.shared;
-        shared.bells = .{};
-        if (shared.window != 0 or shared.adopt()) return .{ .window = shared.window };
+        if (shared.held()) |polled| return polled;
         if (shared.segment.control().ready.hasAny(1)) {
             switch (shared.claim(0, messages_max)) {
                 .claimed => return .{ .window = shared.window },
