@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Kind, Limits, Status } from "../ffi/abi.ts";
+import { Limits, Status } from "../ffi/abi.ts";
 import {
   checkTarget,
   type Codec,
@@ -23,6 +23,7 @@ import { errorOf } from "./native.ts";
 import { openAttachedPort, type PoolLink } from "./pool.ts";
 import { PooledReceiving } from "./pooled.ts";
 import { bindRecords } from "./record_view.ts";
+import { hasManyReceivers, type Relay, relayOf } from "./relay.ts";
 import { isSlabCodec, slabCodecOfReceiver } from "./slab_layout.ts";
 
 /** What `poll()` answers when the channel is closed and drained. */
@@ -57,13 +58,15 @@ export abstract class Consumer<Value, Batch> {
   protected readonly endpoint: Endpoint;
   /** Counts the windows entered. */
   #windows = 0;
+  readonly #relay: Relay | undefined;
   /** The most that is taken before it is given back, so that a full ring has room again soon. */
   readonly #settleSlots: number;
 
   constructor(endpoint: Endpoint, pooled: PooledReceiving | undefined) {
     this.endpoint = endpoint;
     this.pooled = pooled;
-    this.isShared = endpoint.info.kind === Kind.spmc || endpoint.info.kind === Kind.mpmc;
+    this.isShared = hasManyReceivers(endpoint.info.kind);
+    this.#relay = relayOf(endpoint);
     this.#settleSlots = Math.max(1, endpoint.info.capacity >>> 2);
   }
 
@@ -97,30 +100,87 @@ export abstract class Consumer<Value, Batch> {
    */
   poll(limit = 0): number {
     if (this.index < this.end) return this.end - this.index;
-    return this.#next(limit);
+    return this.#next(limit, false);
   }
 
-  #next(limit: number): number {
+  /**
+   * The same, and certain: 0 means that there was a moment at which nothing was there. Where receivers
+   * share the rings, `poll()` may miss what moves while it looks.
+   */
+  pollSurely(limit = 0): number {
+    const there = this.poll(limit);
+    return there === 0 && this.isShared ? this.#next(limit, true) : there;
+  }
+
+  #next(limit: number, isSure: boolean): number {
     this.checkNotDecoding();
     while (true) {
       this.settle();
       const { endpoint } = this;
+      const { symbols, handle } = endpoint;
       const most = Math.min(limit, Limits.slots);
-      const answer = endpoint.symbols.millrace_receiver_poll(endpoint.handle, most);
-      const bells = endpoint.mailbox[2] as number;
-      if (bells !== 0) endpoint.bells.ring(bells, 0);
-      if (answer === 0) return 0;
-      if (answer < 0) {
-        if (answer === Status.ended) return ended;
-        if (answer === Status.corrupt) throw endpoint.corrupt("receive");
-        throw errorOf(answer, "receive");
-      }
+      const answer = this.#understand(
+        isSure
+          ? symbols.millrace_receiver_poll_surely(handle, most)
+          : symbols.millrace_receiver_poll(handle, most),
+      );
+      if (answer <= 0) return answer;
       // Nothing is readable until the ring is entered: that can throw.
       this.end = this.index = this.released = endpoint.mailbox[1] as number;
       this.#windows++;
       this.enter(endpoint.mailbox[0] as number, this.index + answer);
       if (this.index < this.end) return answer;
     }
+  }
+
+  /** Rings what a native look asks for, and passes its answer through: 0, `ended`, or more than 0. */
+  #understand(answer: number): number {
+    const { endpoint } = this;
+    const bells = endpoint.mailbox[2] as number;
+    if (bells !== 0) {
+      endpoint.bells.ring(bells, 0);
+      this.#relay?.start();
+    }
+    if (answer >= 0) return answer;
+    if (answer === Status.ended) return ended;
+    if (answer === Status.corrupt) throw endpoint.corrupt("receive");
+    throw errorOf(answer, "receive");
+  }
+
+  /**
+   * What `poll()` would answer now. Where receivers share the rings nothing is claimed, and another may
+   * be faster.
+   */
+  look(): number {
+    if (this.index < this.end || !this.isShared) return this.poll();
+    this.checkNotDecoding();
+    this.settle();
+    const { symbols, handle } = this.endpoint;
+    return this.#understand(symbols.millrace_receiver_look(handle));
+  }
+
+  /**
+   * Lets other receivers have what was claimed and not taken, for this one does not look for a while. The
+   * next poll takes back what is still there.
+   */
+  offer(): void {
+    const { endpoint } = this;
+    if (this.isDecoding || endpoint.handle === 0) return;
+    this.settle();
+    if (!this.isShared || this.index === this.end) return;
+    const answer = endpoint.symbols.millrace_receiver_offer(endpoint.handle);
+    if (answer < 0) throw errorOf(answer, "receive");
+    this.end = this.index;
+    // What was shown in place is no longer this receiver's.
+    this.#windows++;
+    if (answer === 0) return;
+    endpoint.bells.ring(answer, 0);
+    this.#relay?.start();
+  }
+
+  /** Whether it has claimed what it has not taken. */
+  get holds(): boolean {
+    return this.index < this.end;
   }
 
   /** Refuses what the code of a layout that is decoding may not do. */

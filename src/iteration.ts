@@ -9,15 +9,15 @@ import { PendingWait } from "./pending.ts";
 
 /** A receive that waits for its turn. */
 export abstract class PendingReceive extends PendingWait {
-  /** How many messages to claim for it, where receivers share the rings. */
-  readonly claim: number;
+  /** How many messages to claim for it, where receivers share the rings. Undefined: it only looks. */
+  readonly claim: number | undefined;
   /**
    * Of an iteration, which has handled an item when it asks for the next one. It ends, too, when its
    * receiver is closed: nothing it was handed is missing.
    */
   readonly isIteration: boolean;
 
-  constructor(claim: number, isIteration: boolean) {
+  constructor(claim: number | undefined, isIteration: boolean) {
     super();
     this.claim = claim;
     this.isIteration = isIteration;

@@ -21,6 +21,7 @@ import { errorOf } from "./native.ts";
 import { openAttachedPort, type PoolLink } from "./pool.ts";
 import { handleBytes, needsSlab, pooledCodecOfSender } from "./pooled.ts";
 import { bindRecords } from "./record_view.ts";
+import { type Relay, relayOf } from "./relay.ts";
 import type { SlabPort } from "./slab.ts";
 import { isSlabCodec, slabCodecOfSender } from "./slab_layout.ts";
 
@@ -53,9 +54,12 @@ export abstract class Producer<Value> implements StorePlace {
   /** What changes its owner with the messages, if anything does. */
   protected readonly staging: Staging<Value> | undefined;
 
+  readonly #relay: Relay | undefined;
+
   constructor(endpoint: Endpoint, staging: Staging<Value> | undefined) {
     this.endpoint = endpoint;
     this.staging = staging;
+    this.#relay = relayOf(endpoint);
   }
 
   /** Where the slabs come from that the last refused put waits for; undefined: it waits for room. */
@@ -155,7 +159,10 @@ export abstract class Producer<Value> implements StorePlace {
     this.limit = 0;
     this.publications++;
     if (this.staging !== undefined) this.staging.publish();
-    if (answer !== 0) endpoint.bells.ring(answer, endpoint.info.index);
+    if (answer !== 0) {
+      endpoint.bells.ring(answer, endpoint.info.index);
+      this.#relay?.start();
+    }
     return true;
   }
 

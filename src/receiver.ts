@@ -61,7 +61,7 @@ class PendingPromised<Result> extends PendingReceive {
   readonly #resolve: (result: Result) => void;
   readonly #reject: (reason: unknown) => void;
 
-  constructor(claim: number, receiving: Receiving<Result>) {
+  constructor(claim: number | undefined, receiving: Receiving<Result>) {
     super(claim, false);
     this.#receiving = receiving;
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
@@ -151,6 +151,9 @@ export class Receiver<Value, Batch = Value[]>
   #exposed = 0;
   /** if the consumer still stands there. */
   #exposedAt = 0;
+  /** Some of them have been. */
+  #isPartReleased = false;
+  #isOfferScheduled = false;
   #hasEnded = false;
   /** Of receives that were answered at once. */
   readonly #answers = new Answers();
@@ -187,7 +190,8 @@ export class Receiver<Value, Batch = Value[]>
         const bells = endpoint.symbols.millrace_receiver_give_up(endpoint.handle);
         if (bells > 0) endpoint.bells.ring(bells, 0);
       },
-      orphans: () => endpoint.orphans(),
+      // A message that another receiver was woken for, and has not looked at, is a reason to look, too.
+      orphans: () => endpoint.orphans() + (this.#consumer.isShared ? this.#isThere() : 0),
     };
     this.#waiter = new Waiter(
       endpoint.bells.words,
@@ -313,7 +317,7 @@ export class Receiver<Value, Batch = Value[]>
    */
   tryReceive(): ReceiveResult<Value> {
     this.#checkFree();
-    const there = this.#poll();
+    const there = this.#pollSurely();
     if (there > 0) {
       this.#emptyTries = 0;
       return { state: "ok", value: this.#takeOne() };
@@ -368,7 +372,8 @@ export class Receiver<Value, Batch = Value[]>
 
   /**
    * Resolves when something can be received without waiting: to true when there is, to false when
-   * the channel is closed and drained.
+   * the channel is closed and drained. It takes nothing: where receivers share the channel, another one may
+   * have the value first.
    *
    * @throws {TimeoutError} If the time is up.
    * @throws The signal's reason, if it aborts.
@@ -378,23 +383,21 @@ export class Receiver<Value, Batch = Value[]>
       const limits = options === undefined ? undefined : limitsOf("wait for a value", options);
       this.#checkFree();
       if (--this.#answers.left >= 0 || !this.#answers.areOver()) {
-        const there = this.#poll();
-        if (there > 0) {
-          return resolvedTrue;
-        }
+        const there = this.#hasWaiting() ? 0 : this.#consumer.look();
+        if (there > 0) return resolvedTrue;
         if (there === ended) {
           this.#end();
           return resolvedFalse;
         }
       }
-      return this.#enqueue(this.#claim, awaiting, limits);
+      return this.#enqueue(undefined, awaiting, limits);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   #enqueue<Result>(
-    claim: number,
+    claim: number | undefined,
     receiving: Receiving<Result>,
     limits: CheckedLimits | undefined,
   ): Promise<Result> {
@@ -415,7 +418,7 @@ export class Receiver<Value, Batch = Value[]>
     for (let first = this.#pending.first; first !== undefined; first = this.#pending.first) {
       let there: number;
       try {
-        there = consumer.poll(first.claim);
+        there = first.claim === undefined ? consumer.look() : consumer.poll(first.claim);
       } catch (error) {
         for (const receive of this.#pending.takeAll()) receive.reject(error);
         break;
@@ -436,8 +439,45 @@ export class Receiver<Value, Batch = Value[]>
         first.reject(error);
       }
       if (!isInHand) consumer.settle();
+      if (first.claim === undefined) this.#passOn();
+      this.#offerSoon();
     }
     return true;
+  }
+
+  /** 1 if a poll might find something. */
+  #isThere(): number {
+    const { symbols, handle } = this.#endpoint;
+    return Math.max(0, symbols.millrace_receiver_wait(handle, 0, 0));
+  }
+
+  /** This receiver was woken, and may not take what it was woken for: another that sleeps has to look. */
+  #passOn(): void {
+    if (!this.#consumer.isShared) return;
+    const { symbols, handle, bells } = this.#endpoint;
+    const answer = symbols.millrace_receiver_pass_on(handle);
+    if (answer > 0) bells.ring(answer, 0);
+  }
+
+  /**
+   * What was claimed and not handed out when this turn ends is offered to the other receivers: the program
+   * may not come back for long. Not what it has in hand.
+   */
+  #offerSoon(): void {
+    const consumer = this.#consumer;
+    if (!consumer.isShared || !consumer.holds || this.#isOfferScheduled) return;
+    this.#isOfferScheduled = true;
+    setImmediate(() => {
+      this.#isOfferScheduled = false;
+      if (this.#run !== undefined || this.#isShown || consumer.unsettledMessages !== 0) return;
+      consumer.offer();
+    });
+  }
+
+  /** Whether the program has a view of what it has not released, and has released nothing of it. */
+  get #isShown(): boolean {
+    return this.#exposed !== 0 && !this.#isPartReleased &&
+      this.#consumer.place === this.#exposedAt;
   }
 
   /** Seen once: closed and drained. Tells those who wait in `drained()`. */
@@ -458,13 +498,27 @@ export class Receiver<Value, Batch = Value[]>
       return this.#consumer.take();
     } finally {
       this.#consumer.settle();
+      this.#offerSoon();
     }
   }
 
-  /** Looks what is there, for whoever does not wait: those who do come first. */
+  /** Looks what is there, for a call that does not wait: those that do come first. */
   #poll(limit = this.#claim): number {
-    if (this.#pending.length !== 0 && !this.#servePending()) return 0;
-    return this.#consumer.poll(limit);
+    return this.#hasWaiting() ? 0 : this.#consumer.poll(limit);
+  }
+
+  /** The same, and 0 is certain. */
+  #pollSurely(limit = this.#claim): number {
+    return this.#hasWaiting() ? 0 : this.#consumer.pollSurely(limit);
+  }
+
+  /** Serves the receives that wait, as far as there is something. Whether some still wait. */
+  #hasWaiting(): boolean {
+    if (this.#pending.length === 0) return false;
+    if (!this.#servePending()) return true;
+    // Nothing waits any more: the arm goes, or the next wake-up would be spent on it.
+    this.#waiter.cancel();
+    return false;
   }
 
   #checkOpen(): void {
@@ -521,17 +575,17 @@ export class Receiver<Value, Batch = Value[]>
   receiveBatch(target: WritableBatch<Value>): number;
   receiveBatch(target: number | WritableBatch<Value>): Batch | number {
     this.#checkFree();
-    if (this.#pending.length !== 0 && !this.#servePending()) {
-      return typeof target === "number" ? this.#consumer.takeBatch(0) as Batch : 0;
-    }
+    const consumer = this.#consumer;
     if (typeof target === "number") {
-      return this.#consumer.takeBatch(
-        checkInteger("receive a batch", "target", target, 1),
-      ) as Batch;
+      const most = checkInteger("receive a batch", "target", target, 1);
+      return consumer.takeBatch(this.#pollSurely(most) > 0 ? most : 0) as Batch;
     }
     const isBatch = Array.isArray(target) ||
       (ArrayBuffer.isView(target) && !(target instanceof DataView));
-    if (isBatch) return this.#consumer.takeInto(target);
+    if (isBatch) {
+      const isThere = target.length > 0 && this.#pollSurely(target.length) > 0;
+      return isThere ? consumer.takeInto(target) : 0;
+    }
     throw new TypeError(
       `Cannot receive a batch: expected a number, an array or a typed array, received ${
         describe(target)
@@ -660,7 +714,8 @@ export class Receiver<Value, Batch = Value[]>
         },
         finish: () => {
           this.#iterations--;
-          if (endpoint.handle !== 0) consumer.settle();
+          // What was claimed and not handed out, another receiver can have.
+          if (endpoint.handle !== 0) consumer.offer();
         },
       };
     };
@@ -675,18 +730,21 @@ export class Receiver<Value, Batch = Value[]>
    */
   readable(): Readable<Value, Batch> | undefined {
     this.#checkFree();
-    const there = this.#poll(claimInPlace);
+    const there = this.#pollSurely(claimInPlace);
     if (there === ended) this.#end();
     if (there <= 0) return undefined;
     const { view, messages } = this.#consumer.window();
     this.#exposed = messages;
+    this.#isPartReleased = false;
     this.#exposedAt = this.#consumer.place;
     return view as Readable<Value, Batch>;
   }
 
   /**
    * Receives the first `count` values of the last `readable()` without looking at them again: their
-   * place is free for the sender. All of them unless `count` is given.
+   * place is free for the sender. All of them unless `count` is given. Where receivers share the channel,
+   * what is left when the turn ends in which some were released is offered to the others: call
+   * `readable()` again.
    *
    * @throws {RangeError} If `count` is more than `readable()` gave, or another receive came between.
    */
@@ -702,7 +760,9 @@ export class Receiver<Value, Batch = Value[]>
     consumer.skip(count);
     this.#exposed = left - count;
     this.#exposedAt = consumer.place;
+    this.#isPartReleased = true;
     consumer.settle();
+    this.#offerSoon();
   }
 
   /**
@@ -718,7 +778,7 @@ export class Receiver<Value, Batch = Value[]>
     let count = 0;
     hold(consumer); // handle() may block.
     try {
-      while (this.#poll(claimToDrain) > 0) {
+      while (this.#pollSurely(claimToDrain) > 0) {
         // handle() may close this receiver.
         handle(consumer.take());
         count++;
@@ -727,7 +787,8 @@ export class Receiver<Value, Batch = Value[]>
         if (consumer.isShared) consumer.markHandled();
       }
     } finally {
-      if (this.#endpoint.handle !== 0) consumer.settle();
+      // What a handler that threw has left, another receiver can have.
+      if (this.#endpoint.handle !== 0) consumer.offer();
       letGo(consumer);
     }
     return count;

@@ -194,7 +194,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
       throw error;
     } finally {
       this.#isDone = true;
-      if (endpoint.handle !== 0) consumer.settle();
+      // What was claimed and not handed out, another receiver can have.
+      if (endpoint.handle !== 0) consumer.offer();
       finished();
     }
   }

@@ -552,12 +552,14 @@ for (const kind of shared) {
       for await (const _ of receiver) got[index] = (got[index] ?? 0) + 1;
     });
     for (let value = 0; value < rounds * 3; value++) {
-      await until(() => channel.stats().receiverTimesSlept === 3 + value, "all of them sleep");
+      await until(() => channel.stats().receiverTimesSlept >= 3 + value, "all of them sleep");
       assert.ok(sender.trySend(value));
     }
     sender.close();
     await within(Promise.all(receiving), "the ends of the loops");
-    assert.deepEqual(got, [rounds, rounds, rounds]);
+    // In turn, unless one took so long to look that the next was woken, too.
+    assert.equal(got.reduce((sum, count) => sum + count), rounds * 3);
+    assert.ok(got.every((count) => count > 0), `${got}`);
   });
 
   test(`${kind}(): a receiver that joins late gets what is left, one that leaves takes nothing`, async () => {
@@ -715,7 +717,7 @@ for (const kind of shared) {
     using all = open(kind, u32, 2, { claim: 2 });
     const { channel, sender, first, second } = all;
     sender.sendBatch([1, 2]);
-    assert.deepEqual(first.tryReceive(), { state: "ok", value: 1 });
+    assert.deepEqual(Array.from(first.readable() as Uint32Array), [1, 2]);
     channel.close();
     const drained = channel.drained();
     const ending = second.receive();
@@ -723,7 +725,7 @@ for (const kind of shared) {
     assert.equal(await isPending(drained), true);
     assert.equal(await isPending(ending), true);
     assert.deepEqual(second.receiveBatch(1).length, 0);
-    assert.deepEqual(first.tryReceive(), { state: "ok", value: 2 });
+    first.release();
     await within(drained, "drained()", 2000);
     await rejects(ending, channelClosed);
   });

@@ -301,6 +301,51 @@ const tasks = {
     symbols.millrace_endpoint_close(handle);
     return { answer, tookMs };
   },
+  /** Waits for a value on the event loop, and keeps that busy from when it waits until `hold[1]` is set. */
+  async receiveWhileBusy(
+    ticket: ReceiverTicket<number, Uint32Array>,
+    hold: Int32Array<SharedArrayBuffer>,
+  ): Promise<void> {
+    using from = Receiver.open(ticket);
+    const received = from.receive().catch(() => {});
+    // Long enough for it to fall asleep; if it does not, it is busy all the same.
+    for (let turn = 0; turn < 20; turn++) await nextTurn();
+    Atomics.store(hold, 0, 1);
+    Atomics.wait(hold, 1, 0);
+    await received;
+  },
+  /** Receives so many values with receive(). */
+  async receiveSome(
+    ticket: ReceiverTicket<number, Uint32Array>,
+    count: number,
+  ): Promise<number[]> {
+    using from = Receiver.open(ticket);
+    const values: number[] = [];
+    while (values.length < count) values.push(await from.receive());
+    return values;
+  },
+  /** Sends one value and receives one, so many times. How often none was there at the first look. */
+  sendOneReceiveOne(
+    tickets: {
+      readonly sender: SenderTicket<number, Uint32Array>;
+      readonly receiver: ReceiverTicket<number, Uint32Array>;
+    },
+    count: number,
+  ): number {
+    using to = Sender.open(tickets.sender);
+    const from = Receiver.open(tickets.receiver);
+    let misses = 0;
+    for (let round = 0; round < count; round++) {
+      to.sendSync(round);
+      let isFirst = true;
+      while (from.tryReceive().state !== "ok") {
+        if (isFirst) misses++;
+        isFirst = false;
+      }
+    }
+    // Closed with the Worker: another may still be at it.
+    return misses;
+  },
   /** Says what arrived. */
   describe(value: unknown): { type: string; keys: string[]; hasTrySend: boolean } {
     const isObject = typeof value === "object" && value !== null;

@@ -290,8 +290,9 @@ pub const Shared = struct {
                 const line = segment.receiverLine(self.line);
                 // Acquire: pairs with the releases of `free`; the last holder's words come before ours.
                 const was_free = becomesOpen(line, .free) or
-                    // Of a receiver that died while another took over what it had offered.
-                    becomesOpen(line, .open);
+                    // Of a receiver that died while another took over what it had offered. Only a keeper
+                    // knows that no receiver has it.
+                    (ledger.keeperOf(segment) != null and becomesOpen(line, .open));
                 if (!was_free and !(takes_claims and self.takeOver(self.line))) continue;
                 // A line that is free has none, unless somebody else wrote one.
                 if (was_free) line.gate.store(0, .seq_cst);
@@ -620,7 +621,8 @@ pub const Shared = struct {
     fn takeBack(self: *Shared) bool {
         if (!self.is_offered) return true;
         const state = &self.segment.receiverLine(self.line).state;
-        for (0..looks_for_line_max) |_| {
+        const looks_max: u32 = if (self.segment.geometry.is_shared) 1 << 10 else 1 << 20;
+        for (0..looks_max) |_| {
             // Acquire: pairs with the release in takeOver(); after it the gate of our line is ours again.
             const was = state.cmpxchgStrong(
                 @intFromEnum(LineState.offered),
