@@ -302,7 +302,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   takeBatch(limit: number): Batch {
     const batches: Batch[] = [];
     let taken = 0;
-    while (taken < limit && this.poll(limit - taken) > 0) {
+    while (taken < limit && this.pollSurely(limit - taken) > 0) {
       const count = Math.min(limit - taken, this.end - this.index);
       batches.push(this.#take(count));
       taken += count;
@@ -325,7 +325,7 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
   takeInto(out: WritableBatch<Value>): number {
     const length = targetLength(out);
     let taken = 0;
-    while (taken < length && this.poll(length - taken) > 0) {
+    while (taken < length && this.pollSurely(length - taken) > 0) {
       const count = Math.min(length - taken, this.end - this.index);
       // `out` can be a Proxy, whose code must not receive.
       this.isDecoding = true;
@@ -459,7 +459,7 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
   #takeEach(
     limit: number,
     keep: (value: Value, index: number) => void,
-    isThere = (most: number) => this.poll(most) > 0,
+    isThere = (most: number) => this.pollSurely(most) > 0,
   ): number {
     let taken = 0;
     while (taken < limit && isThere(limit - taken)) {

@@ -578,14 +578,11 @@ export class Receiver<Value, Batch = Value[]>
     const consumer = this.#consumer;
     if (typeof target === "number") {
       const most = checkInteger("receive a batch", "target", target, 1);
-      return consumer.takeBatch(this.#pollSurely(most) > 0 ? most : 0) as Batch;
+      return consumer.takeBatch(this.#hasWaiting() ? 0 : most) as Batch;
     }
     const isBatch = Array.isArray(target) ||
       (ArrayBuffer.isView(target) && !(target instanceof DataView));
-    if (isBatch) {
-      const isThere = target.length > 0 && this.#pollSurely(target.length) > 0;
-      return isThere ? consumer.takeInto(target) : 0;
-    }
+    if (isBatch) return this.#hasWaiting() ? 0 : consumer.takeInto(target);
     throw new TypeError(
       `Cannot receive a batch: expected a number, an array or a typed array, received ${
         describe(target)

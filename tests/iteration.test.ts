@@ -40,7 +40,9 @@ for (const verb of ["values", "batches"] as const) {
   test(`${verb}() with a signal ends with its reason, also when an item is there`, async () => {
     using both = pair(u32);
     const controller = new AbortController();
-    const items: AsyncGenerator<unknown, void, void> = both.receiver[verb]({ signal: controller.signal });
+    const items: AsyncGenerator<unknown, void, void> = both.receiver[verb]({
+      signal: controller.signal,
+    });
     const next = items.next();
     assert.ok(await isPending(next));
     controller.abort(new Error("enough"));
