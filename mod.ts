@@ -94,6 +94,13 @@ export { closeFd, receiveFd, sendFd, socketPair } from "./src/sockets.ts";
 export { spmc } from "./src/spmc.ts";
 export { spsc } from "./src/spsc.ts";
 export { Slab, type SlabHandle } from "./src/slab.ts";
+export type { LatencyBucket, Quantiles } from "./src/histogram.ts";
+export type {
+  CounterName,
+  IntervalStatistics,
+  StatisticsOptions,
+  StatisticsSince,
+} from "./src/interval.ts";
 export type { LatencyStatistics, RingStatistics, Statistics } from "./src/statistics.ts";
 export { struct, type StructFields, type StructValue, StructWindow } from "./src/struct.ts";
 export type { ReceiverTicket, SenderTicket, Terms, Ticket } from "./src/ticket.ts";

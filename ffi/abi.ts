@@ -162,10 +162,12 @@ export const symbols = {
     ],
     result: "i32",
   },
-  millrace_endpoint_latency: {
+  millrace_endpoint_histogram: {
     parameters: [
       "u32", // uint32_t endpoint
       "buffer", // millrace_latency *latency
+      "buffer", // millrace_bucket *buckets
+      "u32", // uint32_t buckets_max
     ],
     result: "i32",
   },
@@ -520,6 +522,13 @@ export const symbols = {
 
 /** What the library exports for native code alone: this module does not open it. */
 export const nativeSymbols = {
+  millrace_endpoint_latency: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // millrace_latency *latency
+    ],
+    result: "i32",
+  },
   millrace_endpoint_open: {
     parameters: [
       "buffer", // const millrace_ticket *ticket
@@ -736,6 +745,7 @@ export const StructBytes = {
   statistics: 184,
   ringStatistics: 56,
   latency: 56,
+  bucket: 16,
   mailbox: 64,
   ringRequest: 20,
   slabPlace: 16,
@@ -758,4 +768,5 @@ export const Limits = {
   users: 32,
   addressBytes: 107,
   descriptorBytes: 2 ** 16,
+  buckets: 4608,
 } as const;

@@ -15,6 +15,7 @@ import { describe } from "./describe.ts";
 import { whileReceivable } from "./consumed.ts";
 import { codecOf, type Layout } from "./layout.ts";
 import { check, errorOf, native } from "./native.ts";
+import { type StatisticsOptions, type StatisticsSince, withInterval } from "./interval.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { type Placement, readPlacement } from "./placement.ts";
 import { encodeReason, readReason, withCause } from "./reason.ts";
@@ -690,8 +691,34 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
    *
    * @throws {ChannelClosedError} If the channel was disposed of.
    */
-  stats(): Statistics {
-    return readStatistics(this.#checkOpen("read the statistics of a channel"));
+  stats(): Statistics;
+  /**
+   * The same, and as `interval` what became of the channel since an earlier look: how much its counters
+   * grew, how fast, and how long the messages took that were received meanwhile.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8, latency: true });
+   * let last = channel.stats();
+   * channel.sender().sendBatch([1, 2, 3]);
+   * channel.receiver().receiveBatch(8);
+   * const now = channel.stats({ since: last });
+   * const { sent, bytesSent, receivedPerSecond, latency } = now.interval;
+   * assert.deepEqual([sent, bytesSent, latency?.count], [3, 12, 3]);
+   * console.log(`${receivedPerSecond} messages/s, 99 % within ${latency?.p99} µs`);
+   * last = now; // the next interval begins where this one ends
+   * ```
+   *
+   * @throws {TypeError} If `since` is not what `stats()` gave.
+   * @throws {RangeError} If another channel gave it, so that it counts more than this one has now.
+   */
+  stats(options: StatisticsOptions): StatisticsSince;
+  stats(options?: StatisticsOptions): Statistics {
+    const statistics = readStatistics(this.#checkOpen("read the statistics of a channel"));
+    return options === undefined ? statistics : withInterval(statistics, options);
   }
 
   /**

@@ -6,7 +6,7 @@
 
 import { ChannelClosedError } from "./errors.ts";
 import { describe } from "./describe.ts";
-import type { Statistics } from "./statistics.ts";
+import type { LatencyStatistics, Statistics } from "./statistics.ts";
 
 /** What can be observed: a channel of any kind. */
 export interface Observable {
@@ -183,11 +183,42 @@ function ringSample(ring: number, value: number): Sample {
   return { value, labels: { ring: String(ring) } };
 }
 
-/** The quantiles that both exporters tell, by the name of their label. */
-export const quantiles = [["0.5", "p50"], ["0.9", "p90"], ["0.99", "p99"], [
-  "0.999",
-  "p999",
-]] as const;
+/** Up to what times, in seconds, the exporters count messages. */
+const latencyBounds = [
+  ...[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4],
+  ...[1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+];
+const microsecondsPerSecond = 1e6;
+
+/** What the exporters tell of a channel's latency, in seconds. */
+export interface ExportedLatency {
+  /** How many messages took at most `le`, by the text of the bound; the last is `+Inf`. */
+  readonly buckets: readonly (readonly [le: string, count: number])[];
+  readonly sum: number;
+  readonly count: number;
+  readonly max: number;
+}
+
+/**
+ * The latency with the bounds of the exporters. A bucket of the channel's own that has a bound in its
+ * middle counts above it, so that no message is told to be faster than it was.
+ */
+export function exportLatency({ histogram, sum, count, max }: LatencyStatistics): ExportedLatency {
+  let [index, seen] = [0, 0];
+  const buckets = latencyBounds.map((bound) => {
+    for (let bucket; (bucket = histogram[index]) !== undefined; index++) {
+      if (bucket.le / microsecondsPerSecond > bound) break;
+      seen += bucket.count;
+    }
+    return [String(bound), seen] as const;
+  });
+  return {
+    buckets: [...buckets, ["+Inf", count]],
+    sum: sum / microsecondsPerSecond,
+    count,
+    max: max / microsecondsPerSecond,
+  };
+}
 
 /** What a channel has counted, or undefined if it was disposed of: then there is nothing to tell. */
 export function observe(channel: Observable): Statistics | undefined {

@@ -9,6 +9,7 @@ import { describe } from "./describe.ts";
 import * as table from "./metrics.ts";
 
 export type { Observable } from "./metrics.ts";
+export type { LatencyBucket, Quantiles } from "./histogram.ts";
 export type { LatencyStatistics, RingStatistics, Statistics } from "./statistics.ts";
 
 /** What tells observations apart: `Attributes` of `@opentelemetry/api`. */
@@ -92,18 +93,24 @@ export function observeChannel<Instrument>(
       ? meter.createObservableCounter(full, description)
       : meter.createObservableGauge(full, description);
   });
-  // OpenTelemetry has no summary: a gauge a quantile.
-  const latency = meter.createObservableGauge("millrace.latency", {
-    description: "Time from the commit of a message until the receiver gave it back, by quantile",
+  // OpenTelemetry has no histogram that is observed: its parts are counters, named as those of a
+  // Prometheus histogram.
+  const buckets = meter.createObservableCounter("millrace.latency.bucket", {
+    description: "Messages that took at most so many seconds, by the attribute le, from their " +
+      "commit until the receiver gave them back",
+    unit: "{message}",
+  });
+  const sum = meter.createObservableCounter("millrace.latency.sum", {
+    description: "All these times together",
     unit: "s",
+  });
+  const count = meter.createObservableCounter("millrace.latency.count", {
+    description: "Messages whose time was taken",
+    unit: "{message}",
   });
   const longest = meter.createObservableGauge("millrace.latency.max", {
     description: "The longest of these times",
     unit: "s",
-  });
-  const timed = meter.createObservableCounter("millrace.latency.messages", {
-    description: "Messages whose time was taken",
-    unit: "{message}",
   });
 
   const collect = (result: ObservationResult<Instrument>): void => {
@@ -114,20 +121,18 @@ export function observeChannel<Instrument>(
         result.observe(observables[index] as Instrument, value, { ...common, ...labels });
       }
     });
-    const { latency: times } = statistics;
-    if (times === undefined) return;
-    result.observe(timed, times.count, common);
-    if (times.count === 0) return;
-    for (const [quantile, key] of table.quantiles) {
-      result.observe(latency, times[key] / microsecondsPerSecond, { ...common, quantile });
+    if (statistics.latency === undefined) return;
+    const latency = table.exportLatency(statistics.latency);
+    for (const [le, atMost] of latency.buckets) {
+      result.observe(buckets, atMost, { ...common, le });
     }
-    result.observe(longest, times.max / microsecondsPerSecond, common);
+    result.observe(sum, latency.sum, common);
+    result.observe(count, latency.count, common);
+    if (latency.count !== 0) result.observe(longest, latency.max, common);
   };
-  const all = [...observables, latency, longest, timed];
+  const all = [...observables, buckets, sum, count, longest];
   meter.addBatchObservableCallback(collect, all);
   return {
     [Symbol.dispose]: () => meter.removeBatchObservableCallback(collect, all),
   };
 }
-
-const microsecondsPerSecond = 1e6;

@@ -5,10 +5,11 @@
  */
 
 import { describe } from "./describe.ts";
-import { checkObservable, metrics, type Observable, observe, quantiles } from "./metrics.ts";
+import { checkObservable, exportLatency, metrics, type Observable, observe } from "./metrics.ts";
 import type { Statistics } from "./statistics.ts";
 
 export type { Observable } from "./metrics.ts";
+export type { LatencyBucket, Quantiles } from "./histogram.ts";
 export type { LatencyStatistics, RingStatistics, Statistics } from "./statistics.ts";
 
 /** The content type of what {@linkcode prometheusText} makes, for the answer to a scrape. */
@@ -63,26 +64,21 @@ export function prometheusText(channels: Readonly<Record<string, Observable>>): 
   return text + latencyFamilies(observed);
 }
 
-const microsecondsPerSecond = 1e6;
-
 function latencyFamilies(observed: readonly [string, Statistics][]): string {
   const name = "millrace_latency_seconds";
   const longest = "millrace_latency_max_seconds";
   const help = "Time from the commit of a message until the receiver gave it back";
-  return family(name, "summary", help, (tell) => {
-    for (const [channel, { latency }] of observed) {
-      if (latency === undefined) continue;
-      for (const [quantile, key] of quantiles) {
-        const seconds = latency.count === 0 ? NaN : latency[key] / microsecondsPerSecond;
-        tell(name, { channel, quantile }, seconds);
-      }
-      tell(`${name}_sum`, { channel }, latency.mean * latency.count / microsecondsPerSecond);
-      tell(`${name}_count`, { channel }, latency.count);
+  const exported = observed.flatMap(([channel, { latency }]) =>
+    latency === undefined ? [] : [[channel, exportLatency(latency)] as const]
+  );
+  return family(name, "histogram", help, (tell) => {
+    for (const [channel, { buckets, sum, count }] of exported) {
+      for (const [le, atMost] of buckets) tell(`${name}_bucket`, { channel, le }, atMost);
+      tell(`${name}_sum`, { channel }, sum);
+      tell(`${name}_count`, { channel }, count);
     }
   }) + family(longest, "gauge", "The longest of these times", (tell) => {
-    for (const [channel, { latency }] of observed) {
-      if (latency !== undefined) tell(longest, { channel }, latency.max / microsecondsPerSecond);
-    }
+    for (const [channel, { max }] of exported) tell(longest, { channel }, max);
   });
 }
 

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { StructBytes } from "../ffi/abi.ts";
+import { Limits, Status, StructBytes } from "../ffi/abi.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { countOf, type LatencyBucket, type Quantiles, quantilesOf } from "./histogram.ts";
 import { check } from "./native.ts";
 
 /**
@@ -79,6 +80,8 @@ export interface Statistics {
   readonly rings: readonly RingStatistics[];
   /** How long messages took, if the channel was created with `{ latency: true }`. */
   readonly latency: LatencyStatistics | undefined;
+  /** When this was read, in milliseconds of the system's monotonic clock. */
+  readonly timeMs: number;
 }
 
 /**
@@ -90,21 +93,17 @@ export interface Statistics {
  * 0.8 % above the true one, and never below. Times are taken to the nanosecond; from 73 minutes on
  * only the maximum tells them apart.
  */
-export interface LatencyStatistics {
-  /** Half of the messages took at most this long. */
-  readonly p50: number;
-  /** 90 % of them took at most this long. */
-  readonly p90: number;
-  /** 99 % of them. */
-  readonly p99: number;
-  /** 99.9 % of them. */
-  readonly p999: number;
+export interface LatencyStatistics extends Quantiles {
   /** The longest, exactly. */
   readonly max: number;
   /** The mean, exactly. */
   readonly mean: number;
+  /** All times together. */
+  readonly sum: number;
   /** Messages measured: those received. All times are 0 if there are none. */
   readonly count: number;
+  /** The histogram itself: its buckets that are not empty, the shortest times first. */
+  readonly histogram: readonly LatencyBucket[];
 }
 
 /** One ring of a channel. Its counters go on when another sender gets the ring. */
@@ -128,7 +127,7 @@ export interface RingStatistics {
 }
 
 /** What is counted over all rings, without a look at the single ones. */
-export type Counters = Omit<Statistics, "rings" | "latency">;
+export type Counters = Omit<Statistics, "rings" | "latency" | "timeMs">;
 
 const closeStates = [
   "open",
@@ -152,6 +151,7 @@ export function readStatistics(endpoint: Endpoint): Statistics {
     ...countersOf(words),
     rings: readRings(endpoint, words[22]),
     latency: readLatency(endpoint),
+    timeMs: endpoint.symbols.millrace_now_ms(),
   };
 }
 
@@ -247,18 +247,30 @@ export function readRings(
 }
 
 const nanosecondsPerMicrosecond = 1000;
+const bucketWords = StructBytes.bucket / 8;
+/** Room for all buckets; one is enough, since nothing comes between a call that fills it and its reading. */
+let bucketRoom: BigUint64Array<ArrayBuffer> | undefined;
 
 function readLatency(endpoint: Endpoint): LatencyStatistics | undefined {
-  const words = new BigUint64Array(StructBytes.latency / 8);
-  const isTracked = check(
-    endpoint.symbols.millrace_endpoint_latency(endpoint.handle, words),
-    "read the latency of a channel",
+  const summary = new BigUint64Array(StructBytes.latency / 8);
+  bucketRoom ??= new BigUint64Array(Limits.buckets * bucketWords);
+  const answer = endpoint.symbols.millrace_endpoint_histogram(
+    endpoint.handle,
+    summary,
+    bucketRoom,
+    Limits.buckets,
   );
-  if (isTracked === 0) return undefined;
-  const [count = 0, sum = 0, ...times] = Array.from(words, Number);
-  const [max = 0, p50 = 0, p90 = 0, p99 = 0, p999 = 0] = times.map((time) =>
-    time / nanosecondsPerMicrosecond
-  );
-  const mean = count === 0 ? 0 : sum / count / nanosecondsPerMicrosecond;
-  return { p50, p90, p99, p999, max, mean, count };
+  // The channel does not track latency.
+  if (answer === Status.invalidArgument) return undefined;
+  check(answer, "read the latency of a channel");
+  const times = bucketRoom;
+  const histogram = Array.from({ length: answer }, (_, index) => ({
+    le: Number(times[index * bucketWords]) / nanosecondsPerMicrosecond,
+    count: Number(times[index * bucketWords + 1]),
+  }));
+  const count = countOf(histogram);
+  const sum = Number(summary[1]) / nanosecondsPerMicrosecond;
+  const max = Number(summary[2]) / nanosecondsPerMicrosecond;
+  const mean = count === 0 ? 0 : sum / count;
+  return { ...quantilesOf(histogram, max), max, mean, sum, count, histogram };
 }

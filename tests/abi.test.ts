@@ -10,6 +10,7 @@ import {
   Bells,
   HugePages,
   Kind,
+  Limits,
   nativeSymbols,
   Numa,
   Role,
@@ -94,6 +95,7 @@ test("the numbers of ffi/abi.ts are those of millrace.h", () => {
   for (const [name, value] of Object.entries(Bells)) {
     assert.equal(constants.get(`MILLRACE_BELL_${upper(name)}`), value, name);
   }
+  assert.equal(constants.get("MILLRACE_BUCKETS"), Limits.buckets);
   const strategies = ["spin", "yield", "sleep", "block", "timed", "phased"];
   assert.deepEqual(
     strategies.map((name) => constants.get(`MILLRACE_${name.toUpperCase()}`)),
@@ -111,6 +113,7 @@ const structs = {
   millrace_ring_request: StructBytes.ringRequest,
   millrace_ring_statistics: StructBytes.ringStatistics,
   millrace_latency: StructBytes.latency,
+  millrace_bucket: StructBytes.bucket,
   millrace_topology: StructBytes.topology,
   millrace_topology_node: StructBytes.topologyNode,
   millrace_placement: StructBytes.placement,

@@ -917,7 +917,7 @@ for (const kind of workerKinds) {
       ["millrace_endpoint_reason", [sender, buffer, 128]],
       ["millrace_endpoint_statistics", [channel, buffer]],
       ["millrace_endpoint_rings", [channel, buffer, 1]],
-      ["millrace_endpoint_latency", [channel, buffer]],
+      ["millrace_endpoint_histogram", [channel, buffer, buffer, 0]],
       ["millrace_sender_reserve", [sender, 1]],
       ["millrace_sender_commit", [sender, 0, 0]],
       ["millrace_sender_wait", [sender, 1, 3, 1000]],

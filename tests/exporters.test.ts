@@ -21,6 +21,7 @@ import {
   u32,
   utf8,
 } from "../mod.ts";
+import { exportLatency } from "../src/metrics.ts";
 import { observeChannel } from "../src/opentelemetry.ts";
 import { prometheusContentType, prometheusText } from "../src/prometheus.ts";
 import { throws } from "./support/bounded.ts";
@@ -130,21 +131,30 @@ test("prometheusText() is scraped over HTTP and parsed as what stats() says", as
     [`${other},side=receiver`]: 0,
   });
 
-  // A summary: only of the channel that tracks latency, in seconds.
+  // A histogram: only of the channel that tracks latency, in seconds.
   const { latency } = stats;
   assert.ok(latency !== undefined);
-  assert.match(text, /^# TYPE millrace_latency_seconds summary$/m);
-  const seconds = {
-    "channel=busy,quantile=0.5": latency.p50 / 1e6,
-    "channel=busy,quantile=0.9": latency.p90 / 1e6,
-    "channel=busy,quantile=0.99": latency.p99 / 1e6,
-    "channel=busy,quantile=0.999": latency.p999 / 1e6,
-  };
-  assert.deepEqual(valuesOf(families, "millrace_latency_seconds"), seconds);
-  assert.ok(latency.p50 > 0);
+  assert.match(text, /^# TYPE millrace_latency_seconds histogram$/m);
+  const counted = valuesOf(families, "millrace_latency_seconds_bucket");
+  assert.deepEqual(Object.keys(counted).slice(0, 2), [
+    "channel=busy,le=0.000001",
+    "channel=busy,le=0.0000025",
+  ]);
+  assert.equal(Object.keys(counted).at(-1), "channel=busy,le=+Inf");
+  const bounds = Object.keys(counted).map((labels) =>
+    Number(labels.split("le=+").pop() === "Inf" ? Infinity : labels.split("le=").pop())
+  );
+  assert.deepEqual(bounds, bounds.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    Object.values(counted),
+    bounds.map((bound) =>
+      latency.histogram.reduce((sum, { le, count }) => sum + (le / 1e6 <= bound ? count : 0), 0)
+    ),
+  );
+  assert.equal(counted["channel=busy,le=+Inf"], 1000);
   assert.deepEqual(valuesOf(families, "millrace_latency_seconds_count"), { "channel=busy": 1000 });
   assert.deepEqual(valuesOf(families, "millrace_latency_seconds_sum"), {
-    "channel=busy": latency.mean * 1000 / 1e6,
+    "channel=busy": latency.sum / 1e6,
   });
   assert.deepEqual(valuesOf(families, "millrace_latency_max_seconds"), {
     "channel=busy": latency.max / 1e6,
@@ -179,10 +189,11 @@ test("prometheusText() leaves a channel out that was disposed of", () => {
   assert.equal(prometheusText({}), "");
 });
 
-test("prometheusText() tells of a latency of nothing as NaN, and counts none", () => {
+test("prometheusText() tells of a latency of nothing as a histogram without messages", () => {
   using channel = mpsc(u32, { latency: true });
   const text = prometheusText({ channel });
-  assert.match(text, /^millrace_latency_seconds\{channel="channel",quantile="0.5"\} NaN$/m);
+  assert.match(text, /^millrace_latency_seconds_bucket\{channel="channel",le="0.001"\} 0$/m);
+  assert.match(text, /^millrace_latency_seconds_bucket\{channel="channel",le="\+Inf"\} 0$/m);
   assert.match(text, /^millrace_latency_seconds_count\{channel="channel"\} 0$/m);
   assert.match(text, /^millrace_latency_seconds_sum\{channel="channel"\} 0$/m);
 });
@@ -283,23 +294,36 @@ test("observeChannel() gives a real OpenTelemetry SDK what stats() says, until i
     isCounter: true,
     points: [{ attributes: common, value: 12 }, { attributes: { channel: "other" }, value: 0 }],
   });
-  assert.deepEqual(before.get("millrace.latency")?.points ?? [], [], "nothing is measured yet");
+  assert.equal(
+    before.get("millrace.latency.count")?.points[0]?.value,
+    0,
+    "nothing is measured yet",
+  );
+  assert.deepEqual(before.get("millrace.latency.max")?.points ?? [], []);
 
   assert.deepEqual(takeAll(receiver), [1, 2, 3]);
   const after = await sdk.collect();
   const { latency } = channel.stats();
   assert.ok(latency !== undefined);
   assert.deepEqual(after.get("millrace.received.messages")?.points[0]?.value, 3);
-  const quantiles = after.get("millrace.latency");
-  assert.equal(quantiles?.unit, "s");
-  const told = quantiles.points.map(({ attributes, value }) => [attributes["quantile"], value]);
-  assert.deepEqual(told, [
-    ["0.5", latency.p50 / 1e6],
-    ["0.9", latency.p90 / 1e6],
-    ["0.99", latency.p99 / 1e6],
-    ["0.999", latency.p999 / 1e6],
-  ]);
-  assert.equal(after.get("millrace.latency.messages")?.points[0]?.value, 3);
+  const buckets = after.get("millrace.latency.bucket");
+  assert.equal(buckets?.isCounter, true);
+  assert.deepEqual(
+    buckets.points.map(({ attributes }) => attributes["channel"]),
+    Array(23).fill("orders"),
+  );
+  assert.deepEqual(
+    buckets.points.map(({ attributes, value }) => [attributes["le"], value]),
+    exportLatency(latency).buckets,
+  );
+  assert.deepEqual(buckets.points.at(-1)?.value, 3);
+  assert.deepEqual(after.get("millrace.latency.sum"), {
+    unit: "s",
+    isCounter: true,
+    points: [{ attributes: common, value: latency.sum / 1e6 }],
+  });
+  assert.equal(after.get("millrace.latency.count")?.points[0]?.value, 3);
+  assert.equal(after.get("millrace.latency.max")?.points[0]?.value, latency.max / 1e6);
 
   channel[Symbol.dispose]();
   sender.close();

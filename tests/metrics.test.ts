@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { bytes, mpmc, mpsc, type SenderTicket, spmc, spsc } from "../mod.ts";
 import { type Statistics, struct, u32, u8, utf8 } from "../mod.ts";
-import { until } from "./support/bounded.ts";
+import { throws, until } from "./support/bounded.ts";
 import { range, takeAll } from "./support/channels.ts";
 import { TestWorker, workerKinds } from "./support/workers.ts";
 
@@ -213,7 +213,8 @@ for (const [kind, create] of Object.entries({ mpsc, mpmc })) {
     using receiver = channel.receiver();
     let before = channel.stats();
     const look = () => {
-      const now = channel.stats();
+      // It throws if a counter has shrunk.
+      const now = channel.stats({ since: before });
       const told = JSON.stringify(now);
       const counters = ["sent", "received", "bytesSent", "bytesReceived", "commits", "releases"];
       const alsoGrow = ["timesFull", "timesSlept", "wakeUps", "highWater", "largestBatch"];
@@ -292,3 +293,164 @@ for (const [kind, create] of Object.entries({ spmc, mpmc })) {
     });
   }
 }
+
+// ---- stats({ since }) ----
+
+for (const [kind, create] of Object.entries(kinds)) {
+  test(`stats({ since }) of ${kind} tells how much the counters grew, and how fast`, () => {
+    using channel = create(u32, { capacity: 64 });
+    using sender = channel.sender();
+    using receiver = channel.receiver();
+    sender.sendBatch(range(5));
+    takeAll(receiver);
+    const first = channel.stats();
+    sender.sendBatch(range(9));
+    sender.sendBatch(range(7));
+    receiver.receiveBatch(6);
+    const second = channel.stats({ since: first });
+    const { seconds, ...interval } = second.interval;
+    assert.equal(seconds, (second.timeMs - first.timeMs) / 1000);
+    assert.ok(seconds >= 0);
+    const rate = (count: number) => seconds === 0 ? 0 : count / seconds;
+    assert.deepEqual(interval, {
+      sent: 16,
+      received: 6,
+      bytesSent: 64,
+      bytesReceived: 24,
+      commits: 2,
+      releases: second.releases - first.releases,
+      timesFull: second.timesFull,
+      timesSlept: 0,
+      receiverTimesSlept: 0,
+      senderWakeUps: 0,
+      receiverWakeUps: 0,
+      wakeUps: 0,
+      redelivered: 0,
+      sentPerSecond: rate(16),
+      receivedPerSecond: rate(6),
+      bytesSentPerSecond: rate(64),
+      bytesReceivedPerSecond: rate(24),
+      latency: undefined,
+    });
+    assert.equal(second.sent, 21, "all counters are there, too");
+    // What an interval ends with begins the next one; time that is told is what counts.
+    const third = channel.stats({ since: { ...second, timeMs: second.timeMs - 2000 } });
+    assert.ok(third.interval.seconds >= 2);
+    assert.deepEqual([third.interval.sent, third.interval.sentPerSecond], [0, 0]);
+    const fourth = channel.stats({ since: { ...first, timeMs: 0 } });
+    assert.equal(fourth.interval.seconds, fourth.timeMs / 1000);
+    assert.equal(fourth.interval.sentPerSecond, 16 / (fourth.timeMs / 1000));
+  });
+}
+
+test("stats().latency.histogram has every message once, in buckets as wide as is promised", () => {
+  using channel = mpsc(u32, { capacity: 64, latency: true });
+  using sender = channel.sender();
+  using receiver = channel.receiver();
+  for (let round = 0; round < 200; round++) {
+    sender.sendBatch(range(1 + round % 60));
+    takeAll(receiver);
+  }
+  const { latency, received } = channel.stats();
+  assert.ok(latency !== undefined);
+  const { histogram, count, sum, mean, max, p50, p90, p99, p999 } = latency;
+  assert.equal(count, received);
+  assert.equal(histogram.reduce((sum, { count }) => sum + count, 0), count);
+  assert.ok(histogram.every((bucket) => bucket.count > 0));
+  histogram.slice(1).forEach(({ le }, index) => assert.ok(le > (histogram[index]?.le ?? NaN)));
+  assert.equal(mean, sum / count);
+  const slowest = histogram.at(-1)?.le ?? NaN;
+  assert.ok(max <= slowest && slowest <= max * (1 + 1 / 128), `${max} in ${slowest}`);
+  for (const [perMille, told] of [[500, p50], [900, p90], [990, p99], [999, p999]] as const) {
+    let seen = 0;
+    const within = histogram.filter((bucket) => (seen += bucket.count) >= count * perMille / 1000);
+    assert.equal(told, Math.min(within[0]?.le ?? NaN, max), `${perMille}`);
+  }
+});
+
+for (const [kind, create] of Object.entries(kinds)) {
+  test(`stats({ since }).interval.latency of ${kind} is of the messages of the interval alone`, async () => {
+    using channel = create(u32, { capacity: 64, latency: true });
+    using sender = channel.sender();
+    using receiver = channel.receiver();
+    const aged = async (least: number) => {
+      const begin = channel.stats().timeMs;
+      await until(() => channel.stats().timeMs - begin > least, "the messages are so old");
+    };
+    // Three slow ones, and then quick ones only, as far as the first interval tells.
+    sender.sendBatch(range(3));
+    await aged(30);
+    takeAll(receiver);
+    const slow = channel.stats();
+    assert.ok((slow.latency?.p50 ?? 0) >= 30_000);
+    sender.sendBatch(range(40));
+    assert.equal(receiver.receiveBatch(64).length, 40);
+    const now = channel.stats({ since: slow });
+    const { latency } = now.interval;
+    assert.ok(latency !== undefined && now.latency !== undefined && slow.latency !== undefined);
+    assert.equal(latency.count, 40);
+    assert.equal(latency.histogram.reduce((sum, { count }) => sum + count, 0), 40);
+    // A float is not as exact as the sums it is the difference of.
+    assert.ok(Math.abs(latency.sum - (now.latency.sum - slow.latency.sum)) < 1);
+    assert.equal(latency.mean, latency.sum / 40);
+    // All of them came at once: what is true of one is true of each.
+    const [{ le = NaN } = {}] = latency.histogram;
+    assert.equal(latency.histogram.length, 1);
+    assert.ok(latency.max <= le && latency.p50 <= latency.max && latency.max <= now.latency.max);
+    assert.ok(latency.mean <= latency.max && latency.max <= latency.mean * (1 + 1 / 64));
+
+    const none = channel.stats({ since: now }).interval.latency;
+    assert.deepEqual(none, {
+      p50: 0,
+      p90: 0,
+      p99: 0,
+      p999: 0,
+      max: 0,
+      mean: 0,
+      sum: 0,
+      count: 0,
+      histogram: [],
+    });
+    // The slowest of all is told exactly, in whatever interval it was.
+    sender.sendBatch(range(1));
+    await aged(now.latency.max / 1000 + 1);
+    takeAll(receiver);
+    const slowest = channel.stats({ since: now });
+    assert.equal(slowest.interval.latency?.max, slowest.latency?.max);
+    assert.equal(slowest.interval.latency?.count, 1);
+  });
+}
+
+test("stats({ since }) refuses what stats() of this channel did not give before", () => {
+  using channel = mpsc(u32, { capacity: 16 });
+  using timed = mpsc(u32, { capacity: 16, latency: true });
+  using sender = channel.sender();
+  const early = channel.stats();
+  sender.sendBatch(range(3));
+  const since = (value: unknown) => () => channel.stats({ since: value as Statistics });
+  for (const wrong of [undefined, null, 1, "stats", [], {}, { ...early, sent: "3" }]) {
+    throws(since(wrong), {
+      name: "TypeError",
+      message: /^Cannot read the statistics .* since must/,
+    });
+  }
+  for (const options of [null, 7, "since"]) {
+    throws(() => channel.stats(options as unknown as { since: Statistics }), {
+      name: "TypeError",
+      message: /options must be an object/,
+    });
+  }
+  // Another channel has sent more, or the time is one to come.
+  throws(since({ ...early, sent: 4 }), {
+    name: "RangeError",
+    message: /since\.sent must be at most/,
+  });
+  throws(since({ ...early, sent: NaN }), { name: "RangeError", message: /since\.sent/ });
+  throws(since({ ...early, timeMs: early.timeMs + 1e9 }), {
+    name: "RangeError",
+    message: /since\.timeMs must be at most/,
+  });
+  throws(() => timed.stats({ since: early }), { name: "TypeError", message: /since\.latency/ });
+  assert.equal(channel.stats({ since: early }).interval.sent, 3);
+  assert.equal(channel.stats({ since: JSON.parse(JSON.stringify(early)) }).interval.sent, 3);
+});

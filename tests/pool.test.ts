@@ -1006,7 +1006,7 @@ test("withPool(): messages above the threshold use slabs, those below do not", a
   for (let round = 0; round < 5; round++) {
     await sender.send(new Uint8Array(4000).fill(round));
     const { value } = await loop.next();
-    assert.equal(value[0], round);
+    assert.equal((value as Uint8Array)[0], round);
     assert.equal(slabs.stats().free, 2);
   }
 });

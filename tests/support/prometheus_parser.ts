@@ -22,9 +22,9 @@ const parser = createRequire(import.meta.url)("parse-prometheus-text-format") as
 ) => Family[];
 
 /**
- * Parses a scrape; throws for a line that cannot be. Summaries are read as the untyped samples they
+ * Parses a scrape; throws for a line that cannot be. Histograms are read as the untyped samples they
  * consist of, because the parser folds those of all labels into one.
  */
 export function parseScrape(text: string): Family[] {
-  return parser(text.replaceAll(/^(# TYPE \S+) summary$/gm, "$1 untyped"));
+  return parser(text.replaceAll(/^(# TYPE \S+) histogram$/gm, "$1 untyped"));
 }

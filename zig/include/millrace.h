@@ -224,6 +224,15 @@ typedef struct millrace_latency {
     uint64_t p999_ns;
 } millrace_latency;
 
+/* Some of these times: those up to highest_ns, and above that of the bucket before. */
+typedef struct millrace_bucket {
+    uint64_t highest_ns;
+    uint64_t count; /* messages */
+} millrace_bucket;
+
+/* How many buckets a histogram has. */
+#define MILLRACE_BUCKETS 4608
+
 /* A node of the machine. */
 typedef struct millrace_topology_node {
     uint32_t node;
@@ -356,6 +365,10 @@ int32_t millrace_endpoint_statistics(uint32_t endpoint, millrace_statistics *sta
 int32_t millrace_endpoint_rings(uint32_t endpoint, millrace_ring_statistics *rings, uint32_t rings_max);
 /* 1: fills in what was measured. 0: the channel does not track latency. */
 int32_t millrace_endpoint_latency(uint32_t endpoint, millrace_latency *latency);
+/* The same, and the buckets it comes from: those that are not empty, in order, buckets_max at most. Answers
+ * of how many. MILLRACE_INVALID_ARGUMENT: the channel does not track latency. */
+int32_t millrace_endpoint_histogram(uint32_t endpoint, millrace_latency *latency, millrace_bucket *buckets,
+                                    uint32_t buckets_max);
 
 /* Stands for the pages that receivers write, and the control block. */
 #define MILLRACE_RING_SHARED UINT32_MAX

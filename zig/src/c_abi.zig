@@ -15,7 +15,7 @@ const placement = @import("placement.zig");
 const pool = @import("pool.zig");
 const ringer = @import("ringer.zig");
 const segment_module = @import("segment.zig");
-const Summary = @import("histogram.zig").Summary;
+const histogram_module = @import("histogram.zig");
 const system = @import("os/numa.zig");
 const statistics_module = @import("statistics.zig");
 const Kind = segment_module.Kind;
@@ -374,12 +374,25 @@ export fn millrace_endpoint_rings(handle: u32, rings: [*]statistics_module.Ring,
 }
 
 /// 1: what the channel has measured. 0: it does not track latency.
-export fn millrace_endpoint_latency(handle: u32, summary: *Summary) i32 {
+export fn millrace_endpoint_latency(handle: u32, summary: *histogram_module.Summary) i32 {
     const slot = endpoint.find(handle) catch |err| return Status.of(err);
     const segment = slot.channel.segment;
     if (!segment.geometry.has_latency) return 0;
     summary.* = segment.histogram().summary();
     return 1;
+}
+
+/// How many buckets were filled in. An endpoint whose channel does not track latency is no argument.
+export fn millrace_endpoint_histogram(
+    handle: u32,
+    summary: *histogram_module.Summary,
+    buckets: [*]histogram_module.Bucket,
+    buckets_max: u32,
+) i32 {
+    const slot = endpoint.find(handle) catch |err| return Status.of(err);
+    const segment = slot.channel.segment;
+    if (!segment.geometry.has_latency) return @intFromEnum(Status.invalid_argument);
+    return @intCast(segment.histogram().tell(summary, buckets[0..buckets_max]));
 }
 
 /// What stands for the pages that receivers write.

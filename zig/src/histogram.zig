@@ -11,7 +11,11 @@ const buckets_per_octave = 1 << precision_bits;
 /// Longer durations, from 73 minutes on, count as this long, but for the maximum.
 const value_bits_max = 42;
 const value_max: u64 = (1 << value_bits_max) - 1;
-const buckets_max = (value_bits_max - precision_bits + 1) * buckets_per_octave;
+pub const buckets_max = (value_bits_max - precision_bits + 1) * buckets_per_octave;
+
+comptime {
+    std.debug.assert(buckets_max == 4608); // MILLRACE_BUCKETS of millrace.h
+}
 
 fn bucketOf(value_ns: u64) u32 {
     const value: u64 = @min(value_ns, value_max);
@@ -39,6 +43,13 @@ pub const Summary = extern struct {
     p999_ns: u64 = 0,
 };
 
+/// The values of one bucket.
+pub const Bucket = extern struct {
+    /// The highest value it stands for; the lowest is one more than that of the bucket before.
+    highest_ns: u64,
+    count: u64,
+};
+
 /// Fresh zeroed memory is an empty histogram.
 pub const Histogram = extern struct {
     max_ns: std.atomic.Value(u64),
@@ -54,13 +65,32 @@ pub const Histogram = extern struct {
     }
 
     pub fn summary(self: *const Histogram) Summary {
+        var counts: [buckets_max]u64 = undefined;
+        return self.copy(&counts);
+    }
+
+    /// The summary, and the buckets it was made from: those that are not empty, in order, as many as there
+    /// is room for. Returns how many.
+    pub fn tell(self: *const Histogram, sum: *Summary, buckets: []Bucket) usize {
+        var counts: [buckets_max]u64 = undefined;
+        sum.* = self.copy(&counts);
+        var told: usize = 0;
+        for (counts, 0..) |count, bucket| {
+            if (count == 0) continue;
+            if (told == buckets.len) break;
+            buckets[told] = .{ .highest_ns = highestOf(@intCast(bucket)), .count = count };
+            told += 1;
+        }
+        return told;
+    }
+
+    /// Copies the buckets: those that are counted are those the quantiles are then looked up in.
+    fn copy(self: *const Histogram, counts: *[buckets_max]u64) Summary {
         var sum: Summary = .{
             .sum_ns = self.sum_ns.load(.monotonic),
             .max_ns = self.max_ns.load(.monotonic),
         };
-        // A copy: the buckets that are counted are those the quantiles are then looked up in.
-        var counts: [buckets_max]u64 = undefined;
-        for (&counts, &self.buckets) |*count, *bucket| {
+        for (counts, &self.buckets) |*count, *bucket| {
             count.* = bucket.load(.monotonic);
             sum.count +|= count.*;
         }
@@ -139,4 +169,28 @@ test "Histogram.record() counts a weight as so many values" {
     try testing.expectEqual(120, histogram.summary().p90_ns);
     try testing.expectEqual(120, histogram.summary().p999_ns);
     try testing.expectEqual(std.math.maxInt(u64), histogram.summary().max_ns);
+}
+
+test "Histogram.tell() gives the buckets that are not empty, in order, as many as there is room for" {
+    const histogram = try testing.allocator.create(Histogram);
+    defer testing.allocator.destroy(histogram);
+    histogram.* = std.mem.zeroes(Histogram);
+    var buckets: [4]Bucket = undefined;
+    var summary: Summary = undefined;
+    try testing.expectEqual(0, histogram.tell(&summary, &buckets));
+    try testing.expectEqual(Summary{}, summary);
+    histogram.record(1000, 5);
+    histogram.record(7, 2);
+    histogram.record(1001, 1);
+    histogram.record(std.math.maxInt(u64), 3);
+    try testing.expectEqual(3, histogram.tell(&summary, &buckets));
+    try testing.expectEqual(histogram.summary(), summary);
+    const expected = [_]Bucket{
+        .{ .highest_ns = 7, .count = 2 },
+        .{ .highest_ns = 1003, .count = 6 },
+        .{ .highest_ns = value_max, .count = 3 },
+    };
+    try testing.expectEqualSlices(Bucket, &expected, buckets[0..3]);
+    try testing.expectEqual(2, histogram.tell(&summary, buckets[0..2]));
+    try testing.expectEqual(11, summary.count);
 }
