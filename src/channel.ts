@@ -35,7 +35,8 @@ import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 export interface ChannelOptions {
   /**
    * How much the ring of one sender holds: values, or bytes for layouts of variable length. Rounded
-   * up to a power of two; 1024 values or 65536 bytes unless given, 2^30 slots and 4 GiB at most.
+   * up to a power of two; 1024 values or 65536 bytes unless given, one value or 64 bytes at least, 2^30
+   * slots and 4 GiB at most.
    */
   readonly capacity?: number;
   /** How blocking calls wait unless told otherwise; `"phased"` unless given. */
@@ -107,9 +108,9 @@ export interface ReceiversOptions {
 /** Options of {@linkcode Channel.withPool}. */
 export interface PoolUse {
   /**
-   * Messages of more bytes go through the pool; 16384 unless given. That is a chosen default, no
-   * measured one: from which size a pool pays, if it does, differs between machines and runtimes, and
-   * the benchmark `pool-crossover` prints it.
+   * Messages of more bytes go through the pool, and so do those that are too long for the ring; 16384
+   * unless given. That is a chosen default, no measured one: from which size a pool pays, if it does,
+   * differs between machines and runtimes, and the benchmark `pool-crossover` prints it.
    */
   readonly threshold?: number;
 }
@@ -124,7 +125,8 @@ const sendersDefault = 256;
 const receiversDefault = 16;
 /** A claim fits a window; more is as good as all. */
 const claimMost = 2 ** 30;
-const recordSlotsMin = 4;
+/** Half of it holds the handle of a slab, so that what goes through a pool fits every ring. */
+const recordSlotsMin = 8;
 
 /**
  * A channel as its creator holds it: it gives out senders, the receiver and tickets, and closes.
@@ -287,10 +289,10 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   }
 
   /**
-   * Has messages of more than `threshold` bytes go through a pool, from every sender: the sender
-   * writes them into a slab and sends its handle, the receiver decodes them there and frees it. So a
-   * small ring carries large messages; one may be as long as a slab. When no slab is free, a message
-   * that fits the ring goes through the ring, a longer one waits for a slab.
+   * Has messages of more than `threshold` bytes, and all that are too long for the ring, go through a
+   * pool, from every sender: the sender writes them into a slab and sends its handle, the receiver decodes
+   * them there and frees it. So a small ring carries large messages; one may be as long as a slab. When no
+   * slab is free, a message that fits the ring goes through the ring, a longer one waits for a slab.
    *
    * For layouts of variable length, once, before senders, receivers and tickets are given out.
    *

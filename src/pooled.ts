@@ -87,10 +87,12 @@ export function pooledCodecOfSender<Value>(
   codec: RecordCodec<Value>,
   port: SlabPort,
   sender: Endpoint,
-  threshold: number,
+  wantedThreshold: number,
 ): { codec: RecordCodec<Value>; staging: Staging<Value> } {
   const staging = new PooledStaging<Value>(port);
   const inlineMost = sender.info.capacity * (recordSlotBytes / 2) - recordSlotBytes;
+  // What is too long for the ring has no other way, whatever the threshold.
+  const threshold = Math.min(wantedThreshold, inlineMost);
 
   /** Puts the message into a slab and its handle into the record. Negative: as `encode`. */
   const encodePooled = (view: RecordView, offset: number, value: Value): number => {

@@ -43,8 +43,8 @@ test("mpsc() rounds the capacity up to a power of two, and a ring holds just tha
   }
 });
 
-test("mpsc() rounds a capacity in bytes up to a power of two, 32 at least", () => {
-  for (const [capacity, rounded] of [[1, 32], [33, 64], [100, 128], [4096, 4096]] as const) {
+test("mpsc() rounds a capacity in bytes up to a power of two, 64 at least", () => {
+  for (const [capacity, rounded] of [[1, 64], [65, 128], [100, 128], [4096, 4096]] as const) {
     using both = pair(utf8, { capacity });
     const { channel, sender, receiver } = both;
     assert.deepEqual(

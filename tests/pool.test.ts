@@ -972,6 +972,71 @@ for (const { name, layout, make } of payloads) {
   });
 }
 
+/** Every way to send one message, without waiting for the receiver. */
+const waysToSend: Record<string, (sender: Sender<Uint8Array>, value: Uint8Array) => unknown> = {
+  send: (sender, value) => sender.send(value),
+  trySend: (sender, value) => assert.equal(sender.trySend(value), true),
+  sendSync: (sender, value) => sender.sendSync(value),
+  sendBatch: (sender, value) => assert.equal(sender.sendBatch([value]), 1),
+  sendAll: (sender, value) => sender.sendAll([value]),
+  sendAllSync: (sender, value) => sender.sendAllSync([value]),
+  writer(sender, value) {
+    using writer = sender.writer();
+    writer.push(value);
+  },
+  async ready(sender, value) {
+    await sender.ready({ bytes: value.length });
+    assert.equal(sender.trySend(value), true);
+  },
+};
+
+test("withPool() sends whatever a slab holds, by every verb, through a ring of every size", async () => {
+  const slabBytes = 40_000;
+  for (const capacity of [1, 64, 128, 256, 4096, 65536]) {
+    for (const threshold of [undefined, 0, 30, slabBytes]) {
+      using slabs = pool({ slab: slabBytes, count: 2 });
+      using channel = mpsc(bytes, { capacity }).withPool(
+        slabs,
+        threshold === undefined ? {} : { threshold },
+      );
+      const sender = channel.sender();
+      const receiver = channel.receiver();
+      const half = channel.capacity / 2;
+      const lengths = [0, 15, 16, 17, half - 9, half - 8, half - 7, half, half + 1, 2 * half]
+        .concat([16383, 16384, 16385, slabBytes])
+        .filter((length) => length <= slabBytes);
+      for (const [verb, send] of Object.entries(waysToSend)) {
+        for (const length of lengths) {
+          const what = `${verb} of ${length} bytes through ${capacity} above ${threshold}`;
+          const value = new Uint8Array(length).fill(length);
+          await within(Promise.resolve(send(sender, value)), what);
+          assert.deepEqual(await within(receiver.receive(), what), value, what);
+        }
+      }
+      assert.equal(slabs.stats().free, 2);
+      throws(() => sender.trySend(new Uint8Array(Math.max(slabBytes, half) + 1)), {
+        name: "RangeError",
+        message: /40000 \(a slab\)/,
+      });
+    }
+  }
+});
+
+test("withPool(): a message too long for the ring waits for a slab, also below the threshold", async () => {
+  using slabs = pool({ slab: 4096, count: 1 });
+  using channel = mpsc(bytes, { capacity: 1024 }).withPool(slabs);
+  const sender = channel.sender();
+  const receiver = channel.receiver();
+  const slab = slabs.tryAlloc();
+  const long = new Uint8Array(1000).fill(1);
+  assert.equal(sender.trySend(long), false);
+  const sent = sender.send(long);
+  assert.equal(await isPending(sent), true);
+  slab?.free();
+  await within(sent, "the send");
+  assert.deepEqual(await receiver.receive(), long);
+});
+
 test("withPool(): messages above the threshold use slabs, those below do not", async () => {
   using slabs = pool({ slab: 4096, count: 2 });
   using channel = mpsc(bytes, { capacity: 8192 }).withPool(slabs, { threshold: 100 });
