@@ -76,6 +76,9 @@ export abstract class Consumer<Value, Batch> {
   /** Takes the next value; `poll()` must have been positive. */
   abstract take(): Value;
 
+  /** The next value, which stays where it is; `poll()` must have been positive. */
+  abstract peek(): Value;
+
   /** Takes up to `limit` values that are there, as a batch of their own, and gives them back. */
   abstract takeBatch(limit: number): Batch;
 
@@ -299,6 +302,15 @@ export class FixedConsumer<Value, Batch> extends Consumer<Value, Batch> {
     return value;
   }
 
+  peek(): Value {
+    if (this.#codec.skip !== undefined) {
+      throw new TypeError(
+        "Cannot peek: a slab belongs to the receiver that looks at it; receive it, and free it or send it on",
+      );
+    }
+    return this.#codec.read(this.#view, this.index);
+  }
+
   takeBatch(limit: number): Batch {
     const batches: Batch[] = [];
     let taken = 0;
@@ -413,6 +425,25 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
     this.index = index + 1 + ((length + recordSlotBytes - 1) >>> 3);
     this.#last = index;
     this.unsettled++;
+    try {
+      return this.#decode(view, index, length, flags);
+    } finally {
+      this.#skipPadding(view);
+    }
+  }
+
+  peek(): Value {
+    const view = this.#view as RecordView;
+    const { index } = this;
+    const length = this.#payloadBytes(view, index);
+    try {
+      return this.#decode(view, index, length, view.u32[index * 2 + 1] as number);
+    } finally {
+      this.pooled?.letGo(index);
+    }
+  }
+
+  #decode(view: RecordView, index: number, length: number, flags: number): Value {
     this.isDecoding = true;
     try {
       if ((flags & flagPooled) !== 0 && this.pooled !== undefined) {
@@ -421,7 +452,6 @@ export class RecordConsumer<Value> extends Consumer<Value, Value[]> {
       return this.#codec.decode(view, (index + 1) * recordSlotBytes, length, flags);
     } finally {
       this.isDecoding = false;
-      this.#skipPadding(view);
     }
   }
 

@@ -20,6 +20,7 @@ import { openShare, type PoolShareOptions, type Share, type SharePlace } from ".
 import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./slab.ts";
 import { newSlabLayout } from "./slab_layout.ts";
 import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
+import { Answers } from "./turn.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import {
   checkStrategy,
@@ -135,6 +136,8 @@ export class Pool implements Disposable {
   readonly confined: symbol = Symbol("a Pool belongs to its thread: post a ticket");
   readonly #port: SlabPort;
   readonly #wait: WaitStrategy;
+  /** Of slabs that were free at once. */
+  readonly #answers = new Answers();
   readonly #pollBudget: PollBudget;
   readonly #waiter: Waiter;
   readonly #pending = new PendingQueue<PendingAlloc>(() => {
@@ -440,7 +443,7 @@ export class Pool implements Disposable {
     try {
       const limits = limitsOf("take a slab", options);
       const slab = this.tryAlloc(bytes);
-      if (slab !== undefined) return Promise.resolve(slab);
+      if (slab !== undefined) return this.#answers.answer().then(() => slab);
       const wait = new PendingAlloc(bytes);
       this.#pending.push(wait, limits);
       this.#waiter.start();

@@ -334,6 +334,49 @@ export class Receiver<Value, Batch = Value[]>
   }
 
   /**
+   * The value that `tryReceive()` would give, which stays there. It is a copy: layouts of variable length
+   * decode it here, and again when it is received.
+   *
+   * Where receivers share the channel, the value is this receiver's until the present turn of the event loop
+   * ends; then it is offered to the others, and another may have it first.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * const receiver = channel.receiver();
+   * channel.sender().sendBatch([1, 2]);
+   * assert.deepEqual(receiver.peek(), { state: "ok", value: 1 });
+   * assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 1 });
+   * assert.deepEqual(receiver.peek(), { state: "ok", value: 2 });
+   * ```
+   *
+   * @returns As of {@linkcode Receiver.tryReceive}. A value that cannot be decoded throws the error of its
+   *   layout, and stays there as well.
+   * @throws {TypeError} If the values are slabs: one that is looked at has a new owner.
+   * @throws {ChannelClosedError} If this receiver has been closed (`"ENDPOINT_CLOSED"`).
+   */
+  peek(): ReceiveResult<Value> {
+    const exposed = this.#exposed;
+    this.#checkFree();
+    const there = this.#pollSurely(1);
+    // It takes nothing, so what readable() gave can still be released.
+    this.#exposed = exposed;
+    if (there === 0) return emptyResult;
+    if (there === ended) {
+      this.#end();
+      return closedResult;
+    }
+    try {
+      return { state: "ok", value: this.#consumer.peek() };
+    } finally {
+      this.#offerSoon();
+    }
+  }
+
+  /**
    * Receives a value, waiting for one if need be. Calls are served in their order. The value is the
    * caller's: if its Worker dies, nobody else gets it.
    *

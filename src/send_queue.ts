@@ -11,6 +11,7 @@ import { type CheckedLimits, PendingPromise, PendingQueue } from "./pending.ts";
 import type { FixedProducer, Need, RecordProducer } from "./producer.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
 import { setImmediate } from "./timers.ts";
+import { Answers } from "./turn.ts";
 import type { PollBudget } from "./waiter.ts";
 
 /** The error of a closed sender or channel, with what was not sent. */
@@ -146,6 +147,8 @@ export class SendQueue<Value> {
     // The one behind may need less room than the first did.
     else if (wasFirst) this.#waiter.resume();
   });
+  /** Of what was done at once. */
+  readonly answers: Answers = new Answers();
   /** How many of those that wait have something to send. */
   #withValues = 0;
   /** A `ready()` has found room, and the program has not used it yet. */
@@ -223,8 +226,7 @@ export class SendQueue<Value> {
     this.#isServing = true;
     try {
       if (this.#outcomeOf(wait)) {
-        wait.resolve();
-        return wait.promise;
+        return this.answers.answer();
       }
     } finally {
       this.#isServing = false;

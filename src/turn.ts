@@ -32,6 +32,8 @@ let isTimed = false;
 let untilMs = 0;
 let isOver = false;
 let turns = 0;
+/** Resolved when this turn ends, if anything waits for that. */
+let end: PromiseWithResolvers<void> | undefined;
 
 /**
  * Whether this turn of the event loop has lasted so long that nothing more is to be answered at once. To
@@ -53,6 +55,14 @@ export function isTurnOver(): boolean {
   return isOver;
 }
 
+const resolved: Promise<void> = Promise.resolve();
+
+function turnEnd(): Promise<void> {
+  markTurn();
+  end ??= Promise.withResolvers();
+  return end.promise;
+}
+
 /** What one endpoint may answer at once. */
 export class Answers {
   /**
@@ -62,6 +72,11 @@ export class Answers {
   left = 0;
   readonly #pace = new Pace(turnMsDefault, answersMax);
   #turn = -1;
+
+  /** Resolves at once, or, when the event loop has to turn first, in its next turn. */
+  answer(): Promise<void> {
+    return --this.left >= 0 || !this.areOver() ? resolved : turnEnd();
+  }
 
   /** Whether the event loop has to turn before the next answer. */
   areOver(): boolean {
@@ -86,6 +101,8 @@ function markTurn(): void {
 function endTurn(): void {
   isMarked = isTimed = isOver = false;
   turns++;
+  end?.resolve();
+  end = undefined;
   settleHeld();
   for (const holder of held) holder.isHeld = false;
   held.clear();

@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { bytes, custom, mpmc, mpsc, type Receiver, spmc, spsc, u32 } from "../mod.ts";
+import {
+  bytes,
+  custom,
+  mpmc,
+  mpsc,
+  pool,
+  type Receiver,
+  type Sender,
+  spmc,
+  spsc,
+  u32,
+} from "../mod.ts";
 import { isPending, nextTurn, rejects, throws, within } from "./support/bounded.ts";
 import { collect, fill, pair, range, takeAll } from "./support/channels.ts";
 
@@ -218,6 +229,62 @@ for (const [name, make] of Object.entries(kinds)) {
     }
   }
 }
+
+/** Sends as long as there is room; `step` is called with every promise that resolved. */
+const sendLoops: Record<
+  string,
+  (sender: Sender<number, Uint32Array>, step: () => boolean) => Promise<void>
+> = {
+  "send()": async (sender, step) => {
+    do await sender.send(1); while (step());
+  },
+  "sendAll()": async (sender, step) => {
+    do await sender.sendAll([1]); while (step());
+  },
+  "ready() of a sender": async (sender, step) => {
+    do {
+      await sender.ready();
+      sender.trySend(1);
+    } while (step());
+  },
+  "ready() of a writer": async (sender, step) => {
+    const writer = sender.writer();
+    do {
+      await writer.ready();
+      writer.tryPush(1);
+      writer.flush();
+    } while (step());
+  },
+};
+
+for (const [verb, loop] of Object.entries(sendLoops)) {
+  test(`a loop of ${verb} lets timers in while there is room, and sends everything once`, async () => {
+    using both = pair(u32, { capacity: 4 });
+    let timers = 0;
+    const interval = setInterval(() => timers++, 1);
+    const deadline = performance.now() + starvedMs;
+    let steps = 0;
+    let received = 0;
+    await loop(both.sender, () => {
+      steps++;
+      received += both.receiver.drain(() => {});
+      return timers < 3 && performance.now() < deadline;
+    });
+    clearInterval(interval);
+    assert.ok(timers >= 3, `${timers} timers in ${steps} steps`);
+    assert.equal(received, steps);
+  });
+}
+
+test("a loop of alloc() lets timers in while a slab is free", async () => {
+  using slabs = pool({ slab: 64, count: 1 });
+  let timers = 0;
+  const interval = setInterval(() => timers++, 1);
+  const deadline = performance.now() + starvedMs;
+  while (timers < 3 && performance.now() < deadline) (await slabs.alloc(1)).free();
+  clearInterval(interval);
+  assert.ok(timers >= 3);
+});
 
 test("what waits for the event loop to turn is served in order, and is lost by no other call", async () => {
   using both = pair(u32, { capacity: 1 << 16 });

@@ -252,6 +252,7 @@ const insideVerbs: Record<string, (receiver: NumberReceiver) => unknown> = {
   receiveSync: (receiver) => receiver.receiveSync({ timeout: 1 }),
   receiveBatch: (receiver) => receiver.receiveBatch(2),
   "receiveBatch into an array": (receiver) => receiver.receiveBatch([0, 0]),
+  peek: (receiver) => receiver.peek(),
   readable: (receiver) => receiver.readable(),
   drain: (receiver) => receiver.drain(() => {}),
   values: (receiver) => receiver.values().next(),
@@ -752,6 +753,7 @@ test("every method of a closed receiver says so", async () => {
   both.sender.trySend(1);
   receiver.close();
   throws(() => receiver.tryReceive(), endpointClosed);
+  throws(() => receiver.peek(), endpointClosed);
   await rejects(receiver.receive(), endpointClosed);
   await rejects(receiver.ready(), endpointClosed);
   throws(() => receiver.receiveSync(), endpointClosed);
