@@ -76,6 +76,13 @@ export function checkTimeout(action: string, timeout: unknown): number | undefin
     : checkDuration(action, "timeout", timeout, "milliseconds");
 }
 
+/** Checks how much a stream is to take ahead. */
+export function checkHighWaterMark(value: unknown): void {
+  if (typeof value === "number" && value >= 0) return;
+  const refused = typeof value === "number" ? outOfRange : wrongType;
+  throw refused("make a stream", "highWaterMark", "a number, 0 or more", value);
+}
+
 /** Checks a boolean. */
 export function checkBoolean(action: string, name: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;

@@ -535,6 +535,11 @@ export class RecordProducer<Value> extends Producer<Value> {
     return 1 + Math.ceil(payloadBytes / recordSlotBytes);
   }
 
+  /** The most bytes of one message: in half of the ring, or in a slab. */
+  get messageBytesMax(): number {
+    return Math.max(this.#payloadBytesMax, this.#slabs?.slabBytes ?? 0);
+  }
+
   /** What a message waits for: one that only a slab can hold for a slab, and for room for its handle. */
   needOf(messageBytes: number): Need {
     const needsSlab = this.#slabs !== undefined && messageBytes > this.#payloadBytesMax &&

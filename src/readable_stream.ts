@@ -5,7 +5,7 @@
  */
 
 import { type ItemSource, PendingItem } from "./iteration.ts";
-import { checkName, checkOptions, outOfRange, wrongType } from "./check.ts";
+import { checkHighWaterMark, checkName, checkOptions } from "./check.ts";
 
 /** Options of {@linkcode Receiver.toReadableStream}. */
 export interface ReadableOptions {
@@ -52,12 +52,6 @@ export function streamOf<Value>(
       },
       { highWaterMark },
     );
-}
-
-function checkHighWaterMark(value: unknown): void {
-  if (typeof value === "number" && value >= 0) return;
-  const refused = typeof value === "number" ? outOfRange : wrongType;
-  throw refused("make a stream", "highWaterMark", "a number, 0 or more", value);
 }
 
 function enqueue(controller: Controller, value: unknown): boolean {

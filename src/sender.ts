@@ -10,13 +10,14 @@ import { recordSlotBytes, type Window } from "./codec.ts";
 import { checkFunction, checkInteger } from "./check.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, type MillraceError, TicketError, TimeoutError } from "./errors.ts";
+import { watchForClose } from "./closed_watch.ts";
 import { whileReceivable } from "./consumed.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
 import { describe } from "./describe.ts";
 import { codecOf, type Layout } from "./layout.ts";
 import { closedError, type ClosingReason, encodeReason, withCause } from "./reason.ts";
-import { type Checkpoint, FixedProducer, producerOf, type RecordProducer } from "./producer.ts";
+import { type Checkpoint, FixedProducer, producerOf, RecordProducer } from "./producer.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { limitsOf, type WaitLimits } from "./pending.ts";
 import type { PoolLink } from "./pool.ts";
@@ -24,6 +25,7 @@ import { PendingBatch, PendingRoom, PendingValue, SendQueue } from "./send_queue
 import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
 import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
+import { streamTo, type WritableOptions } from "./writable_stream.ts";
 import { Writer, type WriterOptions } from "./writer.ts";
 
 /** Options of {@linkcode Sender.send}. */
@@ -78,6 +80,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   readonly confined: symbol = Symbol("a Sender belongs to its thread: post a ticket");
   readonly #endpoint: Endpoint;
   readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
+  readonly #isBytes: boolean;
   readonly #wait: WaitStrategy;
   readonly #queue: SendQueue<Value>;
   /** What the last reserve() gave, and where the producer stood then. */
@@ -95,6 +98,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   ) {
     this.#endpoint = endpoint;
     this.#producer = producerOf(endpoint, codecOf(layout), pool);
+    this.#isBytes = layout.spec.kind === "bytes";
     this.#wait = wait;
     this.#queue = new SendQueue<Value>(
       endpoint,
@@ -528,16 +532,52 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
   }
 
   /**
-   * A stream that sends what is written to it. Closing the stream closes this sender. Aborting it, as
-   * a pipe does whose source fails, closes this sender with the reason of the abort, so that no receiver
-   * takes what was sent for the whole: see {@linkcode Sender.close}.
+   * A stream that sends what is written to it. However it ends, this sender is closed, and the stream at
+   * the other side of the channel ends in the same way:
+   *
+   * - Closing the stream closes this sender, when everything that was written is in the ring.
+   * - Aborting it, as a pipe does whose source fails, closes this sender with the reason of the abort, so
+   *   that no receiver takes what was sent for the whole: see {@linkcode Sender.close}. So does a chunk
+   *   that cannot be sent: the write rejects, and the reason is its error.
+   * - A close of the channel errors the stream, also while nothing is written, so that a pipe into it
+   *   cancels its source.
+   *
+   * With the layout `bytes` a chunk that is longer than a message can be is sent as several. An idle stream
+   * does not keep the process alive.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { bytes, mpsc } from "millrace";
+   *
+   * using channel = mpsc(bytes, { capacity: 4096 });
+   * const stream = channel.receiver().toReadableStream();
+   * const body = new Blob(["water ".repeat(10_000)]).stream();
+   * const sending = body.pipeTo(channel.sender().toWritableStream());
+   * let length = 0;
+   * for await (const chunk of stream) length += chunk.length;
+   * await sending;
+   * assert(length === 60_000);
+   * ```
+   *
+   * @param options How much the stream takes ahead, as a queuing strategy has it.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If `highWaterMark` is negative or NaN.
    */
-  toWritableStream(): WritableStream<Value> {
-    return new WritableStream<Value>({
-      write: (value, { signal }) => this.send(value, { signal }),
-      close: () => this.close(),
-      abort: (reason) => this.close(reason),
-    });
+  toWritableStream(options?: WritableOptions<Value>): WritableStream<Value> {
+    const endpoint = this.#endpoint;
+    const producer = this.#producer;
+    return streamTo(
+      {
+        isClosed: () => this.closed,
+        send: (value, options) => this.send(value, options),
+        close: (...reason) => this.close(...reason),
+        closedError: () => this.#closedError(),
+        watchForClose: (onClosed) => watchForClose(endpoint, onClosed),
+      },
+      this.#isBytes && producer instanceof RecordProducer ? producer.messageBytesMax : undefined,
+      options,
+    );
   }
 
   /** Lets a pending `send()` keep the process alive, as it does unless `unref()` was called. */

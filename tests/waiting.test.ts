@@ -50,6 +50,7 @@ for (
     "receive, asleep, unref",
     "unref, send",
     "unref, run",
+    "idle stream",
   ]
 ) {
   test(`a pending call that is unref'd lets the process end: ${mode}`, async () => {

@@ -83,6 +83,11 @@ const modes: Record<string, () => unknown> = {
     // Longer than a receiver polls: it sleeps by then.
     setTimeout(() => receiver.unref(), 100);
   },
+  async "idle stream"() {
+    const writer = sender.toWritableStream().getWriter();
+    await writer.write(1);
+    writer.closed.then(() => console.log("closed"), () => console.log("errored"));
+  },
   "unref, send"() {
     sender.trySend(1);
     sender.unref().send(2).then(() => console.log("sent"));
