@@ -690,6 +690,8 @@ export const Status = {
   peerDied: -51,
   tooManyDescriptors: -52,
   systemRefused: -53,
+  sharedMemoryRefused: -54,
+  fileSizeLimit: -55,
 } as const;
 
 /**

@@ -104,7 +104,10 @@ export class TimeoutError extends MillraceError {
  * - `"NOT_A_SEGMENT"`, `"WRONG_VERSION"`, `"TRUNCATED"`, `"UNSEALED"`, `"WRONG_LAYOUT"`: the memory is not
  *   what it should be; `"NOT_UNDERSTOOD"`: whoever listens there speaks something else.
  * - `"LAYOUT"`: the channel's values are laid out otherwise than was asked for.
- * - `"TOO_MANY_DESCRIPTORS"`, `"SYSTEM_REFUSED"`: the system has no descriptor left, or says no.
+ * - `"TOO_MANY_DESCRIPTORS"`: this process, or the one that shares, has no descriptor left;
+ *   `"SHARED_MEMORY_REFUSED"`: a sandbox forbids `memfd_create`; `"FILE_SIZE_LIMIT"`: the memory is longer
+ *   than a file of this process may be; `"SYSTEM_REFUSED"`: the system says no for another reason. The
+ *   creation of a channel or a pool with `shared: true` throws these, too.
  */
 export class ConnectError extends MillraceError {
   /** The name of the class. */

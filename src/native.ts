@@ -151,7 +151,18 @@ const connectFailures: Record<number, readonly [code: string, because: string]> 
   [Status.notUnderstood]: ["NOT_UNDERSTOOD", "whoever listens there does not speak Millrace"],
   [Status.addressInUse]: ["ADDRESS_IN_USE", "something else has this address"],
   [Status.peerDied]: ["PEER_DIED", "the other side hung up"],
-  [Status.tooManyDescriptors]: ["TOO_MANY_DESCRIPTORS", "the system has no descriptor left"],
+  [Status.tooManyDescriptors]: [
+    "TOO_MANY_DESCRIPTORS",
+    "no descriptor is left, in this process or in the one that shares: close some, or raise the limit (ulimit -n)",
+  ],
+  [Status.sharedMemoryRefused]: [
+    "SHARED_MEMORY_REFUSED",
+    "the system forbids memory for several processes (memfd_create), as a sandbox does",
+  ],
+  [Status.fileSizeLimit]: [
+    "FILE_SIZE_LIMIT",
+    "its memory is longer than a file of this process may be: raise the limit (ulimit -f), or take a smaller capacity",
+  ],
   [Status.systemRefused]: ["SYSTEM_REFUSED", "the system refused"],
 };
 

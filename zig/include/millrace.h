@@ -64,7 +64,11 @@ typedef enum millrace_status {
     MILLRACE_ADDRESS_IN_USE = -50,
     MILLRACE_PEER_DIED = -51,          /* the other end of the connection is gone */
     MILLRACE_TOO_MANY_DESCRIPTORS = -52,
-    MILLRACE_SYSTEM_REFUSED = -53
+    MILLRACE_SYSTEM_REFUSED = -53,
+    /* Of memory for several processes: a sandbox forbids memfd_create, or the kernel has none; it is
+     * longer than the limit of this process's files (RLIMIT_FSIZE). */
+    MILLRACE_SHARED_MEMORY_REFUSED = -54,
+    MILLRACE_FILE_SIZE_LIMIT = -55
 } millrace_status;
 
 /* How many may send and receive. The receivers of spmc and mpmc share the rings: each message goes to

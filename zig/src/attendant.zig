@@ -33,6 +33,8 @@ const never: u64 = std.math.maxInt(u64);
 const allocator = std.heap.c_allocator;
 
 var epoll: i32 = -1;
+/// A descriptor that is kept for when there is no other left; -1: there was none.
+var spare: i32 = -1;
 var watchers: std.AutoHashMapUnmanaged(u64, Watcher) = .empty;
 /// Of the watchers, how many have a deadline.
 var deadlines: u32 = 0;
@@ -87,13 +89,31 @@ pub fn setDeadline(token: u64, after_ns: ?u64) void {
     if (after_ns != null) deadlines += 1;
 }
 
+/// What came of the spare descriptor.
+pub const Lent = enum { done, nothing_to_do, in_vain };
+
+/// Gives the spare descriptor up for as long as `use` takes, which must close what it opens.
+pub fn lend(fd: i32, comptime use: fn (i32) Lent) Lent {
+    if (spare < 0) return .in_vain;
+    os.closeDescriptor(spare);
+    // Another thread may take the number meanwhile.
+    defer spare = os.duplicateDescriptor(epoll) catch -1;
+    return use(fd);
+}
+
+/// What may have been lost to another thread is taken back.
+fn keepSpare() void {
+    if (spare < 0) spare = os.duplicateDescriptor(epoll) catch -1;
+}
+
 fn start() sockets.Error!void {
-    if (epoll >= 0) return;
+    if (epoll >= 0) return keepSpare();
     const created = try sockets.createEpoll();
     errdefer os.closeDescriptor(created);
     epoll = created;
     errdefer epoll = -1;
     try sockets.spawnQuietly(run);
+    keepSpare();
 }
 
 fn run() void {

@@ -208,7 +208,7 @@ test "the arms of a shared segment are taken by every waker, also one that can r
 }
 
 test "a shared arm wakes a thread that sleeps on another mapping of the word" {
-    const fd = os.createSharedMemory(os.page_bytes).?;
+    const fd = try os.createSharedMemory(os.page_bytes);
     defer os.closeDescriptor(fd);
     var words: [2]*WaitWord = undefined;
     for (&words) |*word| word.* = @ptrCast(os.reservePages(os.page_bytes, os.page_bytes, fd).?);

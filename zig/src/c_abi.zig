@@ -76,6 +76,8 @@ pub const Status = enum(i32) {
     peer_died = -51,
     too_many_descriptors = -52,
     system_refused = -53,
+    shared_memory_refused = -54,
+    file_size_limit = -55,
 
     const Error = endpoint.Error || ringer.Error || native.SendError || native.ReceiveError || numa.PinError;
 
@@ -125,6 +127,8 @@ pub const Status = enum(i32) {
             error.PeerDied => .peer_died,
             error.TooManyDescriptors => .too_many_descriptors,
             error.SystemRefused => .system_refused,
+            error.SharedMemoryRefused => .shared_memory_refused,
+            error.FileSizeLimit => .file_size_limit,
         };
         return status.number();
     }

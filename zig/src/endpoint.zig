@@ -47,7 +47,7 @@ pub const Error = error{
     TicketFreed,
     TicketRole,
     InvalidArgument,
-} || pool_module.Error || placement.Error || link_module.Error || Segment.AttachError;
+} || pool_module.Error || placement.Error || link_module.Error || Segment.CreateError || Segment.AttachError;
 
 /// One channel as this process knows it. Freed when nothing refers to it any more: no handle, no
 /// endpoint, no outstanding ticket.

@@ -28,34 +28,34 @@ pub const Notifier = struct {
         /// A fresh eventfd under the old numbers, so that receivers that come and go use up none. A
         /// read of the last receiver's that is still under way keeps that one's eventfd, and cannot
         /// take a wake-up away from this one.
-        fn renew(self: *Event, fresh: i32) error{OutOfMemory}!void {
+        fn renew(self: *Event, fresh: i32) os.DescriptorError!void {
             defer os.closeDescriptor(fresh);
             const private = self.private.raw;
             if (os.isSameFile(self.public, private)) {
-                if (!os.replaceDescriptor(fresh, self.public)) return error.OutOfMemory;
+                try os.replaceDescriptor(fresh, self.public);
             } else {
                 // The program has closed it: the number may be another file's by now.
-                self.public = os.duplicateDescriptor(fresh) orelse return error.OutOfMemory;
+                self.public = try os.duplicateDescriptor(fresh);
             }
             // Last. A slow waker of the last receiver writes to the old one or the new: in vain.
-            if (!os.replaceDescriptor(fresh, private)) return error.OutOfMemory;
+            try os.replaceDescriptor(fresh, private);
             self.is_left = false;
         }
     };
 
     /// The descriptor of a receiver. Called by the receiver's thread.
-    pub fn open(self: *Notifier, receiver: u32) error{OutOfMemory}!i32 {
+    pub fn open(self: *Notifier, receiver: u32) os.DescriptorError!i32 {
         const event = &self.events[receiver];
         const is_first = event.private.load(.acquire) == none;
         if (!is_first and !event.is_left) return event.public;
-        const private = os.createEvent() orelse return error.OutOfMemory;
+        const private = try os.createEvent();
         if (!is_first) {
             try event.renew(private);
             return event.public;
         }
-        event.public = os.duplicateDescriptor(private) orelse {
+        event.public = os.duplicateDescriptor(private) catch |err| {
             os.closeDescriptor(private);
-            return error.OutOfMemory;
+            return err;
         };
         // Release: pairs with the acquires. A waker comes here only after it has taken an arm, which
         // the receiver's thread set after this.
@@ -105,7 +105,7 @@ test "Notifier writes to the eventfd it gave out, and leaves a stranger's descri
     try std.testing.expectEqual(2, os.readEvent(fd));
     // A program closes it, and the number becomes another file's.
     os.closeDescriptor(fd);
-    const stranger = os.createEvent().?;
+    const stranger = try os.createEvent();
     try std.testing.expectEqual(fd, stranger);
     notifier.close();
     os.writeEvent(stranger);
@@ -117,7 +117,7 @@ test "a receiver that takes another's place gets an eventfd of its own, and no m
     var notifier: Notifier = .{};
     const fd = try notifier.open(0);
     // A read of the first receiver's that never ended, as it would be under way in another thread.
-    const stale = os.duplicateDescriptor(fd).?;
+    const stale = try os.duplicateDescriptor(fd);
     notifier.leave(0);
     try std.testing.expect(!notifier.isOpen(0));
     for (0..3) |_| {
@@ -132,7 +132,7 @@ test "a receiver that takes another's place gets an eventfd of its own, and no m
     os.closeDescriptor(stale);
     // The program closes its number, and it becomes another file's.
     os.closeDescriptor(fd);
-    const stranger = os.createEvent().?;
+    const stranger = try os.createEvent();
     try std.testing.expectEqual(fd, stranger);
     const other = try notifier.open(0);
     try std.testing.expect(other != stranger);

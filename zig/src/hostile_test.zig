@@ -267,7 +267,7 @@ const Stage = struct {
             .count = senders + receivers,
         };
         self.made.ledger = &self.ledger;
-        self.foreign = try .attach(os.duplicateDescriptor(self.made.fd.?).?);
+        self.foreign = try .attach(try os.duplicateDescriptor(self.made.fd.?));
         for (self.parties[0..self.count], 0..) |*party, index| {
             party.* = .{
                 .segment = self.made,

@@ -182,6 +182,7 @@ pub const Link = struct {
         }
         const sender = received.sender orelse return error.NotPermitted;
         if (!self.trusts(sender.uid)) return error.NotPermitted;
+        if (received.lacks_descriptors) return error.TooManyDescriptors;
         const memory = received.takeDescriptor(0) orelse return error.NotUnderstood;
         errdefer os.closeDescriptor(memory);
         const pool = received.takeDescriptor(0);
@@ -269,6 +270,7 @@ fn checkRefusal(refusal: protocol.Refusal) Error!void {
         .receiver_taken => error.ReceiverTaken,
         .out_of_memory => error.OutOfMemory,
         .not_understood => error.OtherVersion,
+        .too_many_descriptors => error.TooManyDescriptors,
         _ => error.NotUnderstood,
     };
 }

@@ -190,7 +190,7 @@ pub const Pool = struct {
     headers: [*]SlabHeader,
     slabs: [*]u8,
 
-    pub const CreateError = error{ OutOfMemory, InvalidGeometry };
+    pub const CreateError = Segment.CreateError || error{InvalidGeometry};
 
     pub fn create(slab_bytes: u32, count: u32, is_shared: bool) CreateError!Pool {
         if (slab_bytes == 0 or count == 0) return error.InvalidGeometry;

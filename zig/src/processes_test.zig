@@ -141,7 +141,7 @@ test "a keeper that talks nonsense, or sends memory that is none, is refused by 
     const made = try createChannel(.mpsc);
     defer _ = endpoint.disposeChannel(made) catch unreachable;
     const memory = (try endpoint.find(made)).channel.segment.fd.?;
-    const event = os.createEvent().?;
+    const event = try os.createEvent();
     defer os.closeDescriptor(event);
     const good: protocol.Welcome = .{};
     var other_version = good;

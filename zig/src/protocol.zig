@@ -48,6 +48,8 @@ pub const Refusal = enum(u32) {
     out_of_memory = 7,
     /// The hello was none, or of another version.
     not_understood = 8,
+    /// The keeper has no descriptor left for the connection.
+    too_many_descriptors = 9,
     _,
 };
 

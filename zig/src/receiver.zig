@@ -3,6 +3,7 @@
 const bell = @import("bell.zig");
 const channel = @import("channel.zig");
 const latency = @import("latency.zig");
+const os = @import("os/linux.zig");
 const sleepers = @import("sleepers.zig");
 const wait_module = @import("wait.zig");
 const Segment = @import("segment.zig").Segment;
@@ -206,7 +207,7 @@ pub const Receiver = union(enum) {
     }
 
     /// The descriptor that becomes readable when an arm of `event_fd` is taken.
-    pub fn eventFd(self: *Receiver) error{OutOfMemory}!i32 {
+    pub fn eventFd(self: *Receiver) os.DescriptorError!i32 {
         return self.segment().notifier.?.open(self.index());
     }
 

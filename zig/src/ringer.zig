@@ -618,7 +618,7 @@ fn testMappings() ![2]Segment {
         0,
     );
     errdefer made.destroy();
-    return .{ made, try .attach(os.duplicateDescriptor(made.fd.?).?) };
+    return .{ made, try .attach(try os.duplicateDescriptor(made.fd.?)) };
 }
 
 fn testWatch(has_no_wait_any: bool) !void {

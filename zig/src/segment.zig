@@ -533,13 +533,13 @@ pub const Segment = struct {
     /// Which file that is, the same in every process; 0: none.
     inode: u64 = 0,
 
+    /// Those but error.OutOfMemory are of one that is shared.
+    pub const CreateError = os.SharedMemoryError;
+
     /// Reserves and initialises a segment. `initial_sequence` starts every ring's counters there;
     /// tests use it to begin just below the wrap.
-    pub fn create(geometry: Geometry, initial_sequence: u32) error{OutOfMemory}!Segment {
-        const fd: ?i32 = if (geometry.is_shared)
-            os.createSharedMemory(geometry.total_bytes) orelse return error.OutOfMemory
-        else
-            null;
+    pub fn create(geometry: Geometry, initial_sequence: u32) CreateError!Segment {
+        const fd: ?i32 = if (geometry.is_shared) try os.createSharedMemory(geometry.total_bytes) else null;
         const base = os.reservePages(geometry.total_bytes, geometry.alignment, fd) orelse {
             if (fd) |opened| os.closeDescriptor(opened);
             return error.OutOfMemory;
@@ -728,7 +728,7 @@ test "Segment.attach maps the very memory that create() made" {
     for (0..4) |kind| {
         const made = try testShared(Kind.fromInt(@intCast(kind)).?);
         defer made.destroy();
-        const attached = try Segment.attach(os.duplicateDescriptor(made.fd.?).?);
+        const attached = try Segment.attach(try os.duplicateDescriptor(made.fd.?));
         defer attached.destroy();
         try std.testing.expectEqualDeep(made.geometry, attached.geometry);
         try std.testing.expect(made.base != attached.base);
@@ -739,13 +739,13 @@ test "Segment.attach maps the very memory that create() made" {
 
 test "Segment.attach refuses what is not a file, not a segment, of another version or truncated" {
     try std.testing.expectError(error.NotASegment, Segment.attach(-1));
-    const event = os.createEvent().?;
+    const event = try os.createEvent();
     defer os.closeDescriptor(event);
     try std.testing.expectError(error.NotASegment, Segment.attach(event));
-    const empty = os.createSharedMemory(0).?;
+    const empty = try os.createSharedMemory(0);
     defer os.closeDescriptor(empty);
     try std.testing.expectError(error.NotASegment, Segment.attach(empty));
-    const zeros = os.createSharedMemory(1 << 16).?;
+    const zeros = try os.createSharedMemory(1 << 16);
     defer os.closeDescriptor(zeros);
     try std.testing.expectError(error.NotASegment, Segment.attach(zeros));
 
@@ -757,7 +757,7 @@ test "Segment.attach refuses what is not a file, not a segment, of another versi
     header.layout_version -= 1;
 
     // The whole header, and less of the rest than it says.
-    const short = os.createSharedMemory(made.geometry.total_bytes - 1).?;
+    const short = try os.createSharedMemory(made.geometry.total_bytes - 1);
     defer os.closeDescriptor(short);
     const page = os.reservePages(os.page_bytes, os.page_bytes, short).?;
     defer os.releasePages(page, os.page_bytes);

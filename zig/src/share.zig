@@ -186,7 +186,12 @@ pub const Share = struct {
         }
         // A bounded number at a time: others wait for the attendant as well.
         for (0..64) |_| {
-            const fd = sockets.accept(listener.fd) catch {
+            const fd = sockets.accept(listener.fd) catch |err| {
+                if (err == error.TooManyDescriptors) switch (attendant.lend(listener.fd, turnAway)) {
+                    .done => continue,
+                    .nothing_to_do => return,
+                    .in_vain => {},
+                };
                 // It would tell us again at once.
                 attendant.pauseWatch(self.token);
                 attendant.setDeadline(self.token, rest_ns);
@@ -194,6 +199,14 @@ pub const Share = struct {
             } orelse return;
             self.greet(fd);
         }
+    }
+
+    /// There is no descriptor for who connects, but for this moment: it is told so.
+    fn turnAway(listener: i32) attendant.Lent {
+        const fd = (sockets.accept(listener) catch return .in_vain) orelse return .nothing_to_do;
+        refuse(fd, .too_many_descriptors);
+        os.closeDescriptor(fd);
+        return .done;
     }
 
     fn greet(self: *Share, fd: i32) void {
@@ -295,7 +308,11 @@ const Peer = struct {
         if (!share.admits(sender.uid)) return self.sendAway(.not_permitted);
         const role = Role.fromInt(hello.role) orelse return self.sendAway(.not_understood);
         if (!share.options.roles.has(role)) return self.sendAway(.role_refused);
-        self.watchProcess(received.takePidfd(), sender.pid) catch return self.drop(.died);
+        if (received.lacks_descriptors) return self.sendAway(.too_many_descriptors);
+        self.watchProcess(received.takePidfd(), sender.pid) catch |err| switch (err) {
+            error.TooManyDescriptors => return self.sendAway(.too_many_descriptors),
+            else => return self.drop(.died),
+        };
         self.claim(share.channel, role) catch |err| return self.sendAway(switch (err) {
             error.ChannelClosed => .channel_closed,
             error.TooManySenders => .too_many_senders,

@@ -61,7 +61,7 @@ fn Channel(comptime kind: Kind, comptime T: type) type {
         const Self = @This();
         pub const Message = T;
 
-        pub const InitError = error{ InvalidGeometry, OutOfMemory };
+        pub const InitError = Segment.CreateError || error{InvalidGeometry};
 
         pub fn init(options: Options) InitError!Self {
             const geometry = try segment_module.Geometry.init(.{
@@ -346,7 +346,7 @@ pub fn Ring(comptime T: type) type {
         const Self = @This();
 
         /// `capacity` is a power of two, at most 2^30.
-        pub fn init(capacity: u32) error{ InvalidGeometry, OutOfMemory }!Self {
+        pub fn init(capacity: u32) (Segment.CreateError || error{InvalidGeometry})!Self {
             const geometry = try segment_module.Geometry.init(.{ .slot_bytes = @sizeOf(T), .capacity = capacity });
             const segment: Segment = try .create(geometry, 0);
             return .{ .segment = segment, .producer = .init(segment, 0, false), .consumer = .init(segment, 0) };

@@ -44,24 +44,69 @@ fn mapPages(fixed: ?[*]align(page_bytes) u8, length: usize, fd: ?i32) ?[*]align(
     return @ptrFromInt(result);
 }
 
+/// Why there is no new descriptor.
+pub const DescriptorError = error{
+    /// This process, or the system, has as many as it may have.
+    TooManyDescriptors,
+    OutOfMemory,
+    /// Anything else the system says.
+    SystemRefused,
+};
+
+fn descriptorOf(result: usize) DescriptorError!i32 {
+    return switch (linux.errno(result)) {
+        .SUCCESS => @intCast(result),
+        .MFILE, .NFILE => error.TooManyDescriptors,
+        .NOMEM, .NOSPC => error.OutOfMemory,
+        else => error.SystemRefused,
+    };
+}
+
+/// Why there is no memory for several processes.
+pub const SharedMemoryError = DescriptorError || error{
+    /// A sandbox forbids memfd_create, or the kernel has none.
+    SharedMemoryRefused,
+    /// It is longer than a file of this process may be.
+    FileSizeLimit,
+};
+
 const mfd_noexec_seal = 8;
 
 /// A memfd of so many bytes, zeroed, that can neither grow nor shrink: who maps it never meets the end
 /// of the file.
-pub fn createSharedMemory(length: u64) ?i32 {
-    const fd = openSharedMemory(mfd_noexec_seal) orelse
-        openSharedMemory(0) orelse return null; // before Linux 6.3
+pub fn createSharedMemory(length: u64) SharedMemoryError!i32 {
+    if (length > std.math.maxInt(i64)) return error.OutOfMemory;
+    // The kernel would answer a longer file with SIGXFSZ, which ends a process that does not expect it.
+    if (length > fileBytesMax()) return error.FileSizeLimit;
+    const fd = openSharedMemory(mfd_noexec_seal) catch |err| switch (err) {
+        error.SystemRefused => try openSharedMemory(0), // before Linux 6.3
+        else => return err,
+    };
+    errdefer closeDescriptor(fd);
+    switch (linux.errno(linux.ftruncate(fd, @intCast(length)))) {
+        .SUCCESS => {},
+        .FBIG => return error.FileSizeLimit,
+        .NOMEM, .NOSPC => return error.OutOfMemory,
+        else => return error.SystemRefused,
+    }
     const seals = linux.F.SEAL_SHRINK | linux.F.SEAL_GROW | linux.F.SEAL_SEAL;
-    if (length <= std.math.maxInt(i64) and
-        linux.errno(linux.ftruncate(fd, @intCast(length))) == .SUCCESS and
-        linux.errno(linux.fcntl(fd, linux.F.ADD_SEALS, seals)) == .SUCCESS) return fd;
-    closeDescriptor(fd);
-    return null;
+    if (linux.errno(linux.fcntl(fd, linux.F.ADD_SEALS, seals)) != .SUCCESS) return error.SharedMemoryRefused;
+    return fd;
 }
 
-fn openSharedMemory(flags: u32) ?i32 {
+fn openSharedMemory(flags: u32) SharedMemoryError!i32 {
     const result = linux.memfd_create("millrace", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING | flags);
-    return if (linux.errno(result) == .SUCCESS) @intCast(result) else null;
+    return switch (linux.errno(result)) {
+        .PERM, .ACCES, .NOSYS => error.SharedMemoryRefused,
+        else => descriptorOf(result),
+    };
+}
+
+/// The limit of RLIMIT_FSIZE.
+fn fileBytesMax() u64 {
+    var limit: linux.rlimit = undefined;
+    if (linux.errno(linux.prlimit(0, .FSIZE, null, &limit)) != .SUCCESS) return std.math.maxInt(u64);
+    return limit.cur;
 }
 
 pub fn releasePages(base: [*]align(page_bytes) u8, length: usize) void {
@@ -190,15 +235,15 @@ pub fn futexWaitAny(waiters: []const FutexWaiter, deadline_ns: u64) bool {
 
 /// An eventfd that waits when it is read while it is 0: io_uring and a runtime's file API then sleep in
 /// the read; an event loop reads when it was told to.
-pub fn createEvent() ?i32 {
-    const result = linux.eventfd(0, linux.EFD.CLOEXEC);
-    return if (linux.errno(result) == .SUCCESS) @intCast(result) else null;
+pub fn createEvent() DescriptorError!i32 {
+    return descriptorOf(linux.eventfd(0, linux.EFD.CLOEXEC));
 }
 
 /// Another number for the same open file.
-pub fn duplicateDescriptor(fd: i32) ?i32 {
+pub fn duplicateDescriptor(fd: i32) DescriptorError!i32 {
     const result = linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0);
-    return if (linux.errno(result) == .SUCCESS) @intCast(result) else null;
+    // EINVAL, too, is a limit of 0.
+    return if (linux.errno(result) == .INVAL) error.TooManyDescriptors else descriptorOf(result);
 }
 
 pub fn closeDescriptor(fd: i32) void {
@@ -220,12 +265,17 @@ pub fn readEvent(fd: i32) u64 {
 
 /// Makes `number`, which is open, another number for the open file `fd`, at one instant: whoever uses
 /// it meanwhile uses the one or the other.
-pub fn replaceDescriptor(fd: i32, number: i32) bool {
-    while (true) switch (linux.errno(linux.dup3(fd, number, linux_close_on_exec))) {
-        .SUCCESS => return true,
-        .INTR, .BUSY => {},
-        else => return false,
-    };
+pub fn replaceDescriptor(fd: i32, number: i32) DescriptorError!void {
+    while (true) {
+        const result = linux.dup3(fd, number, linux_close_on_exec);
+        switch (linux.errno(result)) {
+            .SUCCESS => return,
+            .INTR, .BUSY => {},
+            // The number is beyond a limit that was lowered since.
+            .BADF => return error.TooManyDescriptors,
+            else => _ = try descriptorOf(result),
+        }
+    }
 }
 
 const linux_close_on_exec: u32 = @bitCast(linux.O{ .CLOEXEC = true });

@@ -329,6 +329,8 @@ pub const Received = struct {
     bytes: usize,
     /// The message was longer than the buffer.
     is_cut: bool = false,
+    /// A descriptor, or a pidfd, was sent that this process has no number left for.
+    lacks_descriptors: bool = false,
     descriptors: [descriptors_max]i32 = undefined,
     descriptors_count: usize = 0,
     /// Who sent it, as the kernel says.
@@ -385,7 +387,11 @@ fn receiveWith(fd: i32, buffer: []u8, flags: u32) Error!?Received {
             else => |errno| return errorOf(errno),
         }
     };
-    var received: Received = .{ .bytes = bytes, .is_cut = header.flags & linux.MSG.TRUNC != 0 };
+    var received: Received = .{
+        .bytes = bytes,
+        .is_cut = header.flags & linux.MSG.TRUNC != 0,
+        .lacks_descriptors = header.flags & linux.MSG.CTRUNC != 0,
+    };
     collect(control[0..@min(header.controllen, control.len)], &received);
     // Nobody sends messages of no bytes here.
     if (bytes == 0) {
@@ -414,7 +420,9 @@ fn collect(control: []const u8, received: *Received) void {
             },
             linux.SCM.PIDFD => if (data.len >= @sizeOf(i32)) {
                 const fd = std.mem.bytesToValue(i32, data[0..@sizeOf(i32)]);
-                if (fd >= 0) received.pidfd = fd;
+                // In place of a descriptor the kernel tells why there is none.
+                if (fd >= 0) received.pidfd = fd else if (fd == -@as(i32, @intFromEnum(linux.E.MFILE)) or
+                    fd == -@as(i32, @intFromEnum(linux.E.NFILE))) received.lacks_descriptors = true;
             },
             else => {},
         };
@@ -434,7 +442,8 @@ pub fn receiveDescriptor(socket: i32) Error!i32 {
     var byte: [1]u8 = undefined;
     var received = try receiveWith(socket, &byte, 0) orelse return error.SystemRefused;
     defer received.drop();
-    return received.takeDescriptor(0) orelse error.InvalidArgument;
+    return received.takeDescriptor(0) orelse
+        if (received.lacks_descriptors) error.TooManyDescriptors else error.InvalidArgument;
 }
 
 /// Closes a descriptor of the program's.
@@ -453,7 +462,11 @@ pub fn openPidfd(connection: i32, pid: i32) Error!?i32 {
     if (pid <= 0) return null; // of another PID namespace
     const result = linux.pidfd_open(pid, 0);
     if (linux.errno(result) != .SUCCESS) {
-        return if (linux.errno(result) == .SRCH) error.PeerDied else null;
+        return switch (linux.errno(result)) {
+            .SRCH => error.PeerDied,
+            .MFILE, .NFILE => error.TooManyDescriptors,
+            else => null,
+        };
     }
     const fd: i32 = @intCast(result);
     _ = linux.fcntl(fd, linux.F.SETFD, linux.FD_CLOEXEC);
