@@ -83,6 +83,17 @@ export { bytes, json, type JsonLayout, type JsonValue, utf8 } from "./src/record
 export { Run, type RunHandler, type RunOptions, type RunSummary } from "./src/run.ts";
 export { f32, f64, i16, i32, i64, i8, u16, u32, u64, u8 } from "./src/scalar.ts";
 export {
+  after,
+  Deadline,
+  select,
+  type Selectable,
+  type Selected,
+  type SelectedOf,
+  type SelectOptions,
+  selectSync,
+  type SelectSyncOptions,
+} from "./src/select.ts";
+export {
   type Room,
   type RoomSetter,
   type SendAllOptions,

@@ -237,6 +237,16 @@ export const symbols = {
     ],
     result: "i32",
   },
+  millrace_receivers_wait: {
+    parameters: [
+      "buffer", // const uint32_t *receivers
+      "buffer", // uint32_t *bells
+      "u32", // uint32_t count
+      "u32", // uint32_t strategy
+      "u32", // uint32_t timeout_us
+    ],
+    result: "i32",
+  },
   millrace_receiver_arm: {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",

@@ -90,6 +90,9 @@ class PendingPromised<Result> extends PendingReceive {
 const emptyResult: { readonly state: "empty" } = Object.freeze({ state: "empty" });
 const closedResult: { readonly state: "closed" } = Object.freeze({ state: "closed" });
 
+/** The library's own way to wait for several receivers. */
+export const selecting = Symbol("selecting");
+
 /** Opens a receiver over an endpoint; the library's own way in. */
 export const makeReceiver = Symbol("makeReceiver");
 
@@ -286,6 +289,19 @@ export class Receiver<Value, Batch = Value[]>
     const { endpoint, layout, terms, pool } = await connect("receiver", place, options);
     const { wait, pollBudget, claim } = terms;
     return Receiver[makeReceiver](endpoint, layout, wait, pollBudget, claim, pool);
+  }
+
+  /** @ignore The library's own. */
+  [selecting](): {
+    readonly endpoint: Endpoint;
+    readonly failure: () => ChannelClosedError | undefined;
+    readonly resume: () => void;
+  } {
+    return {
+      endpoint: this.#endpoint,
+      failure: () => failureOf(this.#endpoint),
+      resume: () => this.#waiter.resume(),
+    };
   }
 
   /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */

@@ -14,6 +14,8 @@ import {
   type PlaceOptions,
   Receiver,
   type ReceiverTicket,
+  select,
+  selectSync,
   Sender,
   type SenderTicket,
   unpin,
@@ -345,6 +347,25 @@ const tasks = {
     }
     // Closed with the Worker: another may still be at it.
     return misses;
+  },
+  /** Receives by select() or selectSync() until each of the channels has ended: what came from each. */
+  async selectAll(
+    tickets: readonly ReceiverTicket<number, Uint32Array>[],
+    how: "select" | "selectSync",
+  ): Promise<number[][]> {
+    const receivers: (Receiver<number, Uint32Array> | undefined)[] = tickets.map((ticket) =>
+      Receiver.open(ticket)
+    );
+    const got: number[][] = receivers.map(() => []);
+    while (receivers.some((receiver) => receiver !== undefined)) {
+      const chosen = how === "select" ? await select(receivers) : selectSync(receivers);
+      if (chosen.state === "ok") got[chosen.index]?.push(chosen.value);
+      else {
+        receivers[chosen.index]?.close();
+        receivers[chosen.index] = undefined;
+      }
+    }
+    return got;
   },
   /** Says what arrived. */
   describe(value: unknown): { type: string; keys: string[]; hasTrySend: boolean } {

@@ -413,6 +413,10 @@ int32_t millrace_endpoint_wake_another(uint32_t endpoint);
 int32_t millrace_receiver_release(uint32_t receiver, uint32_t slots, uint32_t messages);
 /* 1: there is something to poll. 0: the time is up. */
 int32_t millrace_receiver_wait(uint32_t receiver, uint32_t strategy, uint32_t timeout_us);
+/* The same for the first of several receivers of this thread, 64 at most: 1 when a poll of one of them would
+ * find something. `bells` gets the bells to ring for each. Nothing is taken. */
+int32_t millrace_receivers_wait(const uint32_t *receivers, uint32_t *bells, uint32_t count, uint32_t strategy,
+                                uint32_t timeout_us);
 /* 1: the receiver's bell is armed. 0: there is something to poll. 2: as of the channel. */
 int32_t millrace_receiver_arm(uint32_t receiver);
 int32_t millrace_receiver_disarm(uint32_t receiver);

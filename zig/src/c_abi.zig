@@ -15,6 +15,7 @@ const placement = @import("placement.zig");
 const pool = @import("pool.zig");
 const ringer = @import("ringer.zig");
 const segment_module = @import("segment.zig");
+const select = @import("select.zig");
 const histogram_module = @import("histogram.zig");
 const system = @import("os/numa.zig");
 const statistics_module = @import("statistics.zig");
@@ -568,6 +569,24 @@ export fn millrace_receiver_wait(handle: u32, strategy: u32, timeout_us: u32) i3
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
     const how = Strategy.fromInt(strategy) orelse return Status.invalid_argument.number();
     return @intFromBool(slot.body.receiver.wait(how, nanoseconds(timeout_us)));
+}
+
+/// The same for the first of several receivers of this thread; `bells` gets those to ring for each.
+export fn millrace_receivers_wait(
+    handles: [*]const u32,
+    bells: [*]u32,
+    count: u32,
+    strategy: u32,
+    timeout_us: u32,
+) i32 {
+    const how = Strategy.fromInt(strategy) orelse return Status.invalid_argument.number();
+    if (count == 0 or count > select.receivers_max) return Status.invalid_argument.number();
+    var receivers: [select.receivers_max]*select.Receiver = undefined;
+    for (handles[0..count], receivers[0..count]) |handle, *receiver| {
+        const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+        receiver.* = &slot.body.receiver;
+    }
+    return @intFromBool(select.wait(receivers[0..count], @ptrCast(bells[0..count]), how, nanoseconds(timeout_us)));
 }
 
 /// 1: armed, sleep on the bell. 0: there is something to poll. 2: as of the channel above.

@@ -737,7 +737,7 @@ pub const Shared = struct {
         return false;
     }
 
-    fn sleeper(self: *const Shared) sleepers.Sleeper {
+    pub fn sleeper(self: *const Shared) sleepers.Sleeper {
         return .{ .segment = self.segment, .receiver = self.line };
     }
 

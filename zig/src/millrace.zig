@@ -3,7 +3,7 @@
 //! What lives where: `segment` is the memory layout, `ring` the single-producer single-consumer
 //! ring, `ready_set` the bitmap of rings with data, `bell` the wake protocol, `wait` the wait
 //! strategies, `channel` and `sender` what every kind of channel shares, `mpsc`, `spsc`, `spmc` and
-//! `mpmc` the receivers of the kinds, `claims` how receivers share rings, `pool` the slabs for large
+//! `mpmc` the receivers of the kinds, `claims` how receivers share rings, `select` the wait for several, `pool` the slabs for large
 //! messages, `numa` the nodes and CPUs of the machine, `placement` the node a ring lies on, `endpoint`
 //! and `ticket` what a process has open, `share`, `proxy` and `link` what connects it with other
 //! processes, over the `protocol` and by the thread of `attendant`.
@@ -51,6 +51,7 @@ pub const receiver = @import("receiver.zig");
 pub const ring = @import("ring.zig");
 pub const ringer = @import("ringer.zig");
 pub const segment = @import("segment.zig");
+pub const select = @import("select.zig");
 pub const sender = @import("sender.zig");
 pub const share = @import("share.zig");
 pub const sleepers = @import("sleepers.zig");

@@ -80,7 +80,7 @@ pub const Receiver = struct {
 
     /// Drops every active ring that is empty: to be called before a sleep, so that whoever commits
     /// to one next makes it ready and wakes this receiver.
-    fn dropEmpty(self: *Receiver) void {
+    pub fn dropEmpty(self: *Receiver) void {
         for (0..words_max) |index| {
             var bits = self.active.words[index];
             while (bits != 0) : (bits &= bits - 1) {

@@ -142,7 +142,7 @@ pub const Receiver = union(enum) {
         };
     }
 
-    inline fn segment(self: *const Receiver) *const Segment {
+    pub inline fn segment(self: *const Receiver) *const Segment {
         return switch (self.*) {
             inline .mpsc, .spsc => |*receiver| &receiver.segment,
             inline .spmc, .mpmc => |*receiver| &receiver.shared.segment,
@@ -183,6 +183,28 @@ pub const Receiver = union(enum) {
         return switch (self.*) {
             inline .mpsc, .spsc => |*receiver| receiver.wait(strategy, timeout_ns),
             inline .spmc, .mpmc => |*receiver| receiver.shared.wait(strategy, timeout_ns),
+        };
+    }
+
+    /// For a wait for several receivers: to be called before their words are armed.
+    pub fn prepareToWait(self: *Receiver) void {
+        self.leaveEvent();
+        if (self.* == .mpsc) self.mpsc.dropEmpty();
+    }
+
+    /// Arms the wait word alone; the caller looks.
+    pub fn armWord(self: *Receiver, how: bell.Waiting) void {
+        switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.segment.control().receiver_wait.arm(receiver.segment.waiting(how)),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.sleeper().arm(how),
+        }
+    }
+
+    /// Takes that arm away. False: a waker was faster.
+    pub fn disarmWord(self: *Receiver) bool {
+        return switch (self.*) {
+            inline .mpsc, .spsc => |*receiver| receiver.segment.control().receiver_wait.disarm(),
+            inline .spmc, .mpmc => |*receiver| receiver.shared.sleeper().disarm(),
         };
     }
 
