@@ -7,6 +7,7 @@
 
 import { Bells as bit, Limits } from "../ffi/abi.ts";
 import { noteWake } from "./core.ts";
+import { isSharedArrayBuffer } from "./typed_array.ts";
 
 const drainIndex = 0;
 const firstReceiverIndex = 1;
@@ -27,7 +28,7 @@ export class Bells {
 
   /** Whether `memory` can be the bells of a channel with so many senders. */
   static fits(memory: unknown, maxSenders: number): memory is SharedArrayBuffer {
-    return memory instanceof SharedArrayBuffer && memory.byteLength === Bells.bytesOf(maxSenders);
+    return isSharedArrayBuffer(memory) && memory.byteLength === Bells.bytesOf(maxSenders);
   }
 
   /** Bytes of the bells of a channel with so many senders. */

@@ -28,6 +28,7 @@ import { openShare, rolesOf, type Share, type ShareOptions, type SharePlace } fr
 import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
 import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
+import { isBigUint64Array, isUint8Array, lengthOf } from "./typed_array.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
@@ -570,9 +571,11 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     ticket: SenderTicket<Value, Batch> | ReceiverTicket<Value, Batch> | Uint8Array,
   ): boolean {
     const { handle, symbols, bells } = this.#checkOpen("revoke a ticket");
-    const right = ticket instanceof Uint8Array ? ticket : ticket?.right;
-    const isRight = right instanceof BigUint64Array || right instanceof Uint8Array;
-    if (!isRight || right.byteLength !== StructBytes.ticket) {
+    const right = isUint8Array(ticket) ? ticket : ticket?.right;
+    const isRight = isUint8Array(right)
+      ? lengthOf(right) === StructBytes.ticket
+      : isBigUint64Array(right, StructBytes.ticket / 8);
+    if (!isRight) {
       throw new TypeError(`Cannot revoke: expected a ticket, received ${describe(ticket)}`);
     }
     const answer = symbols.millrace_ticket_revoke(handle, right);

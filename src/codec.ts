@@ -9,6 +9,7 @@
 
 import { checkInteger, wrongType } from "./check.ts";
 import { withArticle } from "./describe.ts";
+import { checkMemory, isTypedArray, lengthOf } from "./typed_array.ts";
 
 /** One slot a value. `View` is whatever the codec wants to see the ring's memory through. */
 export interface FixedCodec<Value, Batch, View = unknown> {
@@ -89,7 +90,10 @@ export function checkTarget(out: unknown, elements?: string): void {
 
 /** The most values a target takes. Its `length` is read once: a Proxy can say another one every time. */
 export function targetLength(out: { readonly length: number }): number {
-  return checkInteger("receive a batch", "the length of the target", out.length, 0);
+  const action = "receive a batch";
+  if (!isTypedArray(out)) return checkInteger(action, "the length of the target", out.length, 0);
+  checkMemory(action, out);
+  return lengthOf(out);
 }
 
 /** Slots seen in place. A typed array for numbers, a {@linkcode StructWindow} for structs. */

@@ -8,6 +8,7 @@ import type { RecordCodec } from "./codec.ts";
 import { describe } from "./describe.ts";
 import { defineLayout, type Layout } from "./layout.ts";
 import { copyPrivately, releaseCopy } from "./private_copy.ts";
+import { checkMemory, isUint8Array, lengthOf } from "./typed_array.ts";
 
 /** A user's codec for messages of variable length. */
 export interface CustomCodec<Value> {
@@ -62,7 +63,10 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
   }
   const encodeChecked = (value: Value): Uint8Array => {
     const encoded = codec.encode(value);
-    if (encoded instanceof Uint8Array) return encoded;
+    if (isUint8Array(encoded)) {
+      if (lengthOf(encoded) === 0) checkMemory(`send as ${describe(name)}`, encoded);
+      return encoded;
+    }
     throw new TypeError(
       `Cannot send as ${describe(name)}: encode() must return a Uint8Array, returned ${
         describe(encoded)
@@ -73,10 +77,11 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
     kind: "record",
     encode(view, offset, room, value) {
       const encoded = encodeChecked(value);
-      if (encoded.length > room) return -1 - encoded.length;
+      const length = lengthOf(encoded);
+      if (length > room) return -1 - length;
       view.flags = 0;
       view.u8.set(encoded, offset);
-      return encoded.length;
+      return length;
     },
     decode(view, offset, length) {
       const copy = copyPrivately(view, offset, length);

@@ -21,6 +21,7 @@ import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./sl
 import { newSlabLayout } from "./slab_layout.ts";
 import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
 import { Answers } from "./turn.ts";
+import { isBigUint64Array } from "./typed_array.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import {
   checkStrategy,
@@ -199,7 +200,7 @@ export class Pool implements Disposable {
         `Cannot open a pool: expected a pool's ticket, received ${describe(ticket)}`,
       );
     }
-    const isWhole = right instanceof BigUint64Array && right.byteLength === StructBytes.ticket &&
+    const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
       Bells.fits(bells, bellSenders);
     if (!isWhole) {
       throw new TicketError(
@@ -375,7 +376,7 @@ export class Pool implements Disposable {
   revoke(ticket: PoolTicket): boolean {
     this.#checkOpen("revoke a ticket");
     const right = ticket?.right;
-    if (!(right instanceof BigUint64Array) || right.byteLength !== StructBytes.ticket) {
+    if (!isBigUint64Array(right, StructBytes.ticket / 8)) {
       throw new TypeError(`Cannot revoke: expected a ticket, received ${describe(ticket)}`);
     }
     const { endpoint } = this.#port;

@@ -29,6 +29,7 @@ import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
 import { Answers, hold, holdThisTurn, isTurnOver, letGo } from "./turn.ts";
+import { isTypedArray } from "./typed_array.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import type { Window } from "./codec.ts";
@@ -639,9 +640,9 @@ export class Receiver<Value, Batch = Value[]>
       const most = checkInteger("receive a batch", "target", target, 1);
       return consumer.takeBatch(this.#hasWaiting() ? 0 : most) as Batch;
     }
-    const isBatch = Array.isArray(target) ||
-      (ArrayBuffer.isView(target) && !(target instanceof DataView));
-    if (isBatch) return this.#hasWaiting() ? 0 : consumer.takeInto(target);
+    if (Array.isArray(target) || isTypedArray(target)) {
+      return this.#hasWaiting() ? 0 : consumer.takeInto(target as WritableBatch<Value>);
+    }
     throw new TypeError(
       `Cannot receive a batch: expected a number, an array or a typed array, received ${
         describe(target)

@@ -8,24 +8,22 @@ import type { RecordCodec } from "./codec.ts";
 import { describe } from "./describe.ts";
 import { aliasLayout, defineLayout, type Layout } from "./layout.ts";
 import { decodeText, encodeText } from "./text.ts";
+import { checkMemory, isUint8Array, lengthOf } from "./typed_array.ts";
 
 const bytesCodec: RecordCodec<Uint8Array> = {
   kind: "record",
   encode(view, offset, room, value) {
-    if (!(value instanceof Uint8Array)) {
+    if (!isUint8Array(value)) {
       throw new TypeError(
         `Cannot send as bytes: expected a Uint8Array, received ${describe(value)}`,
       );
     }
-    if (value.length > room) return -1 - value.length;
-    if (value.length === 0 && (value.buffer as ArrayBuffer).detached) {
-      throw new TypeError(
-        "Cannot send as bytes: the buffer of the Uint8Array was transferred away",
-      );
-    }
+    const length = lengthOf(value);
+    if (length === 0) checkMemory("send as bytes", value);
+    if (length > room) return -1 - length;
     view.flags = 0;
     view.u8.set(value, offset);
-    return value.length;
+    return length;
   },
   // One pass over the ring, of a length known before.
   decode: (view, offset, length) => view.u8.slice(offset, offset + length),

@@ -7,6 +7,7 @@
 import { checkTarget, type FixedCodec, type WritableBatch } from "./codec.ts";
 import { describe } from "./describe.ts";
 import { defineLayout, type Layout, type ScalarName } from "./layout.ts";
+import { lengthOf, type TypedArray, typedArrayName } from "./typed_array.ts";
 
 /** A typed array as the codecs below need it. */
 interface NumberArray<Value> extends WritableBatch<Value> {
@@ -21,7 +22,11 @@ interface NumberArrayConstructor<Value, Batch> {
   readonly BYTES_PER_ELEMENT: number;
   readonly name: string;
   readonly prototype: Batch;
-  new (memory: ArrayBuffer | number): Batch & NumberArray<Value>;
+  new (
+    memory: ArrayBufferLike | number,
+    byteOffset?: number,
+    length?: number,
+  ): Batch & NumberArray<Value>;
 }
 
 /** What the elements of a scalar layout can be. */
@@ -51,6 +56,11 @@ function scalarCodec<Value, Batch extends object>(
     if (!fits(value)) throw rejected(name, range, value);
     view[slot] = value;
   };
+  const isOwnType = (values: unknown): values is View & TypedArray =>
+    typedArrayName(values) === Elements.name;
+  /** A subarray() of a subclass can be anything. */
+  const partOf = ({ buffer, byteOffset }: TypedArray, from: number, count: number) =>
+    new Elements(buffer, byteOffset + from * Elements.BYTES_PER_ELEMENT, count);
   return {
     kind: "fixed",
     slotBytes: Elements.BYTES_PER_ELEMENT,
@@ -70,11 +80,9 @@ function scalarCodec<Value, Batch extends object>(
     read: (view, slot) => view[slot] as Value,
     writeMany(view, slot, values, from, count) {
       // The same element type needs no check of each value, and is one copy.
-      if (values instanceof (Elements as unknown as new () => View)) {
-        view.set(
-          from === 0 && count === values.length ? values : values.subarray(from, from + count),
-          slot,
-        );
+      if (isOwnType(values) && from + count <= lengthOf(values)) {
+        const isWhole = from === 0 && count === lengthOf(values);
+        view.set(isWhole ? values : partOf(values, from, count), slot);
         return;
       }
       for (let index = 0; index < count; index++) {
@@ -83,8 +91,9 @@ function scalarCodec<Value, Batch extends object>(
     },
     readMany: (view, slot, count) => view.slice(slot, slot + count),
     readInto(view, slot, count, out, at) {
-      if (out instanceof (Elements as unknown as new () => View)) {
-        out.set(view.subarray(slot, slot + count), at);
+      if (isOwnType(out)) {
+        // By the language's own set(): a subclass may have another.
+        view.set.call(out, view.subarray(slot, slot + count), at);
         return;
       }
       checkTarget(out, Elements.name);

@@ -12,6 +12,7 @@ import type { FixedProducer, Need, RecordProducer } from "./producer.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
 import { setImmediate } from "./timers.ts";
 import { Answers } from "./turn.ts";
+import { isTypedArray, lengthOf } from "./typed_array.ts";
 import type { PollBudget } from "./waiter.ts";
 
 /** The error of a closed sender or channel, with what was not sent. */
@@ -66,15 +67,19 @@ export class PendingBatch<Value> extends PendingSend<Value> {
   readonly #onSent: ((sent: number) => void) | undefined;
   /** How many of the values have been sent: the first ones. */
   sent = 0;
+  /** How many there were, of a typed array: fewer later means that its memory is gone. */
+  readonly #elements: number;
 
   constructor(values: ArrayLike<Value>, onSent: ((sent: number) => void) | undefined) {
     super();
     this.#values = values;
     this.#onSent = onSent;
+    this.#elements = isTypedArray(values) ? lengthOf(values) : 0;
   }
 
   attempt(queue: SendQueue<Value>): boolean {
     const { producer } = queue;
+    if (this.#elements > this.#values.length) throw this.#shrunk();
     // What a writer has put before these values is published before them.
     const before = producer.published + producer.pendingMessages;
     try {
@@ -85,6 +90,14 @@ export class PendingBatch<Value> extends PendingSend<Value> {
       if (sent > 0) this.#onSent?.(this.sent);
     }
     return this.sent >= this.#values.length;
+  }
+
+  #shrunk(): TypeError {
+    return new TypeError(
+      `Cannot send all: expected ${this.#elements} values until all are sent, received ` +
+        `${this.#values.length} after ${this.sent} were: the buffer of the typed array was transferred ` +
+        "away or has become shorter",
+    );
   }
 
   unsent(): [value: unknown] {

@@ -23,6 +23,7 @@ import { limitsOf, type WaitLimits } from "./pending.ts";
 import type { PoolLink } from "./pool.ts";
 import { PendingBatch, PendingRoom, PendingValue, SendQueue } from "./send_queue.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type SenderTicket } from "./ticket.ts";
+import { checkMemory, isTypedArray } from "./typed_array.ts";
 import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import { streamTo, type WritableOptions } from "./writable_stream.ts";
@@ -672,13 +673,11 @@ export interface RoomSetter<Value> {
 }
 
 function checkBatch(values: unknown): void {
-  const isBatch = Array.isArray(values) ||
-    (ArrayBuffer.isView(values) && !(values instanceof DataView));
-  if (!isBatch) {
-    throw new TypeError(
-      `Cannot send a batch: expected an array or typed array, received ${describe(values)}`,
-    );
-  }
+  if (Array.isArray(values)) return;
+  if (isTypedArray(values)) return checkMemory("send a batch", values);
+  throw new TypeError(
+    `Cannot send a batch: expected an array or typed array, received ${describe(values)}`,
+  );
 }
 
 /** Opens a sender on a channel this thread holds. */

@@ -13,6 +13,7 @@ import type { Layout, LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, type NumaMode } from "./numa.ts";
 import { isPoolLink, type PoolLink } from "./pool.ts";
+import { isBigUint64Array, isSharedArrayBuffer } from "./typed_array.ts";
 import { checkPollBudget, type PollBudget } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
@@ -78,9 +79,9 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
   if (millrace !== kind) {
     throw new TicketError("TICKET_ROLE", `Cannot open a ${kind}: this ticket is for a ${millrace}`);
   }
-  const isWhole = right instanceof BigUint64Array && right.byteLength === StructBytes.ticket &&
+  const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
     typeof layout === "object" && layout !== null &&
-    bells instanceof SharedArrayBuffer && bells.byteLength <= Bells.bytesOf(Limits.senders);
+    isSharedArrayBuffer(bells) && bells.byteLength <= Bells.bytesOf(Limits.senders);
   if (!isWhole) {
     throw new TicketError(
       "TICKET_FORGED",
