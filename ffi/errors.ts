@@ -19,8 +19,8 @@ export class MillraceError extends Error {
 }
 
 /**
- * The native library could not be used: `"LIBRARY_NOT_FOUND"`, `"LIBRARY_WRONG_ARCHITECTURE"` or
- * `"LIBRARY_ABI_MISMATCH"`.
+ * The native library could not be used: `"LIBRARY_NOT_FOUND"`, `"LIBRARY_WRONG_ARCHITECTURE"`,
+ * `"LIBRARY_ABI_MISMATCH"`, or, in Deno with `--allow-ffi` for some paths only, `"FFI_NOT_ALLOWED"`.
  */
 export class LibraryError extends MillraceError {
   /** The name of the class. */

@@ -134,7 +134,7 @@ function open(runtime: Platform["runtime"], origin: string, path: string): Nativ
     native = runtime === "deno" ? openInDeno(path) : openInBun(path);
   } catch (cause) {
     // Deno says NotCapable when --allow-ffi is missing: that is the user's answer as it stands.
-    if ((cause as Error).name === "NotCapable") throw cause;
+    if ((cause as Error).name === "NotCapable" || cause instanceof LibraryError) throw cause;
     const missing = /symbol|undefined/i.test(String((cause as Error).message));
     throw new LibraryError(
       missing ? "LIBRARY_ABI_MISMATCH" : "LIBRARY_NOT_FOUND",

@@ -73,10 +73,14 @@ export class Endpoint {
     this.bells = bells;
     this.symbols = this.#native.symbols;
     // The mailbox lies in the library's own table, which is never unmapped. A channel has none.
-    this.mailbox = new Uint32Array(
-      info.mailboxAddress === 0n
-        ? new ArrayBuffer(0)
-        : this.#native.mapMemory(info.mailboxAddress, StructBytes.mailbox),
+    this.mailbox = buildOn(
+      this,
+      () =>
+        new Uint32Array(
+          info.mailboxAddress === 0n
+            ? new ArrayBuffer(0)
+            : this.#native.mapMemory(info.mailboxAddress, StructBytes.mailbox),
+        ),
     );
   }
 

@@ -271,6 +271,21 @@ test("another system or processor is an UnsupportedPlatformError that names both
   },
 );
 
+(runtime === "deno" ? test : test.skip)(
+  "Deno with --allow-ffi for the library's path says at once that this is not enough",
+  async () => {
+    const { code, stdout, stderr } = await runChild("child_load.ts", [], {
+      permissions: [`--allow-ffi=${libraryPath}`, "--allow-env"],
+      environment: { MILLRACE_LIB: libraryPath },
+    });
+    assert.equal(code, 0, stderr);
+    const { error } = JSON.parse(stdout) as Outcome;
+    assert.equal(error?.name, "LibraryError");
+    assert.equal(error.code, "FFI_NOT_ALLOWED");
+    assert.match(error.message, /needs all of --allow-ffi, received a permission for some paths/);
+  },
+);
+
 test(`the module alone loads no library: importing it under ${runtime} needs none`, async () => {
   const child = await runChild("child_import.ts", [], {
     environment: { MILLRACE_LIB: "/nonexistent/libmillrace.so" },
