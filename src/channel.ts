@@ -14,7 +14,7 @@ import type { SharedTerms } from "./connect.ts";
 import { describe } from "./describe.ts";
 import { whileReceivable } from "./consumed.ts";
 import { codecOf, type Layout } from "./layout.ts";
-import { check, errorOf, native } from "./native.ts";
+import { check, errorOf, libraryPath, native } from "./native.ts";
 import { type StatisticsOptions, type StatisticsSince, withInterval } from "./interval.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import { type Placement, readPlacement } from "./placement.ts";
@@ -503,6 +503,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       right,
       layout: this.#layout.spec,
       bells: bells.words.buffer,
+      library: libraryPath(),
       wait: this.#wait,
       pollBudget: this.#pollBudget,
       claim: this.#claim,

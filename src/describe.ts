@@ -4,6 +4,8 @@
  * @module
  */
 
+import { copyHere, otherCopy } from "./copies.ts";
+
 const charactersMax = 40;
 const beginningCharacters = 20;
 
@@ -46,7 +48,11 @@ function describeObject(value: object): string {
   try {
     if (Array.isArray(value)) return value.length === 0 ? "an empty array" : "an array";
     const name = className(value);
-    return name === "" || name === "Object" ? "an object" : withArticle(name);
+    const other = otherCopy(value);
+    return (name === "" || name === "Object" ? "an object" : withArticle(name)) +
+      (other === undefined
+        ? ""
+        : ` of another copy of Millrace (${other}; this one is ${copyHere})`);
   } catch {
     return "an object that throws when it is looked at"; // a Proxy
   }

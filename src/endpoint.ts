@@ -7,7 +7,7 @@
 
 import { Bells as bit, type Native, type NativeSymbols, Status, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
-import { type CorruptSegmentError, MillraceError } from "./errors.ts";
+import { type CorruptSegmentError, MillraceError, TicketError } from "./errors.ts";
 import { check, errorOf, native } from "./native.ts";
 
 /** What the native library tells about an endpoint it opened. */
@@ -24,17 +24,22 @@ export interface EndpointInfo {
   readonly kind: number;
 }
 
-/** Opens an endpoint of the channel that has these bells: `call` fills the info. */
+/**
+ * Opens an endpoint of the channel that has these bells: `call` fills the info. `issuer` is the library that
+ * issued the ticket, if there is one.
+ */
 export function openInfo(
   action: string,
   bells: Bells,
   call: (symbols: NativeSymbols, info: BigUint64Array) => number,
+  issuer?: string,
 ): EndpointInfo {
   const info = new BigUint64Array(StructBytes.endpointInfo / 8);
   const handle = call(native().symbols, info);
   if (handle < 0) {
     // A ticket that failed may have been the last sender's: whoever waits has to look.
     bells.ring(bit.all, 0);
+    if (handle === Status.ticketForeign && issuer !== undefined) checkIssuer(action, issuer);
     throw errorOf(handle, action);
   }
   const words = new Uint32Array(info.buffer);
@@ -48,6 +53,17 @@ export function openInfo(
     index: words[6] as number,
     kind: words[7] as number,
   };
+}
+
+/** Each copy of the native library has its own channels. */
+function checkIssuer(action: string, issuer: string): void {
+  const { path } = native();
+  if (issuer === path) return;
+  throw new TicketError(
+    "TICKET_FOREIGN",
+    `Cannot ${action}: expected a ticket of the native library ${path}, received one of another copy, ` +
+      `${issuer}; have one installation of Millrace, and the same MILLRACE_LIB, in all threads`,
+  );
 }
 
 /** An open endpoint of the native library, and the memory it lets this thread see. */

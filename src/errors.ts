@@ -45,7 +45,7 @@ export class ChannelClosedError extends MillraceError {
 
 /**
  * A ticket could not be redeemed. `code` says why: `"TICKET_USED"` (or revoked), `"TICKET_FORGED"`,
- * `"TICKET_FOREIGN"` (another process issued it), `"TICKET_FREED"` (its channel is gone),
+ * `"TICKET_FOREIGN"` (another process, or another copy of the native library in this one, issued it), `"TICKET_FREED"` (its channel is gone),
  * `"TICKET_ROLE"` (a sender's ticket given to a receiver, or the reverse).
  */
 export class TicketError extends MillraceError {

@@ -6,6 +6,7 @@
  */
 
 import type { Codec } from "./codec.ts";
+import { copyHere, otherCopy, sign } from "./copies.ts";
 import { describe } from "./describe.ts";
 
 /**
@@ -52,7 +53,7 @@ export function defineLayout<Value, Batch>(
   spec: LayoutSpec,
   codec: Codec<Value, Batch>,
 ): Layout<Value, Batch> {
-  const layout = Object.freeze({ spec: Object.freeze(spec) });
+  const layout = Object.freeze(sign({ spec: Object.freeze(spec) }));
   codecs.set(layout, codec as Codec<unknown, unknown>);
   return layout;
 }
@@ -63,7 +64,7 @@ export function aliasLayout<Alias extends object>(
   layout: object,
 ): Alias {
   codecs.set(alias, codecs.get(layout) as Codec<unknown, unknown>);
-  return Object.freeze(alias);
+  return Object.freeze(sign(alias));
 }
 
 /** The codec of a layout. Throws a `TypeError` for what is not a layout. */
@@ -71,6 +72,13 @@ export function codecOf<Value, Batch>(layout: Layout<Value, Batch>): Codec<Value
   const isObject = (typeof layout === "object" && layout !== null) || typeof layout === "function";
   const codec = isObject ? codecs.get(layout) : undefined;
   if (codec === undefined) {
+    const other = isObject ? otherCopy(layout) : undefined;
+    if (other !== undefined) {
+      throw new TypeError(
+        `Cannot use a layout: expected one of this copy of Millrace (${copyHere}), received one of ` +
+          `another copy (${other}); import both from the same one`,
+      );
+    }
     throw new TypeError(
       `Cannot use a layout: expected one of u8 … i64, struct(), bytes, utf8, json or custom(), ` +
         `received ${describe(layout)}`,

@@ -69,7 +69,10 @@ export function errorOf(status: number, action: string): Error {
         cannot + "such a channel has one receiver, and this one has had it",
       );
     case Status.ticketForeign:
-      return new TicketError("TICKET_FOREIGN", cannot + "another process issued this ticket");
+      return new TicketError(
+        "TICKET_FOREIGN",
+        cannot + "another process, or another copy of the native library, issued this ticket",
+      );
     case Status.ticketForged:
       return new TicketError("TICKET_FORGED", cannot + "this ticket was not issued by Millrace");
     case Status.ticketUsed:

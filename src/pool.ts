@@ -7,12 +7,13 @@
 import { Limits, Role, ShareRoles, Status, StructBytes } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { checkBoolean, checkInteger, checkOptions } from "./check.ts";
+import { sign } from "./copies.ts";
 import { type ConnectPlace, dial, type PoolConnectOptions, readDescriptor } from "./dial.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, ConnectError, TicketError } from "./errors.ts";
 import { describe } from "./describe.ts";
 import type { Layout } from "./layout.ts";
-import { check, errorOf } from "./native.ts";
+import { check, errorOf, libraryPath } from "./native.ts";
 import { encodePlace } from "./numa.ts";
 import { armBell } from "./ringer.ts";
 import { limitsOf, PendingPromise, PendingQueue, type WaitLimits } from "./pending.ts";
@@ -75,6 +76,8 @@ export interface PoolTicket {
   readonly pollBudget: PollBudget;
   /** Whether other processes can use the pool. */
   readonly shared: boolean;
+  /** The file of the native library that issued it. */
+  readonly library?: string;
 }
 
 /** What whoever opens a pool is told of it. */
@@ -194,14 +197,14 @@ export class Pool implements Disposable {
    *   gone.
    */
   static open(ticket: PoolTicket): Pool {
-    const { millrace, right, bells, ...said } = (ticket ?? {}) as Partial<PoolTicket>;
+    const { millrace, right, bells, library, ...said } = (ticket ?? {}) as Partial<PoolTicket>;
     if (millrace !== "pool") {
       throw new TypeError(
         `Cannot open a pool: expected a pool's ticket, received ${describe(ticket)}`,
       );
     }
     const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
-      Bells.fits(bells, bellSenders);
+      Bells.fits(bells, bellSenders) && (library === undefined || typeof library === "string");
     if (!isWhole) {
       throw new TicketError(
         "TICKET_FORGED",
@@ -220,6 +223,7 @@ export class Pool implements Disposable {
       "open a pool",
       bells,
       (symbols, info) => symbols.millrace_pool_open(right, info),
+      library,
     );
     return new Pool(endpoint, terms, false);
   }
@@ -364,6 +368,7 @@ export class Pool implements Disposable {
       millrace: "pool",
       right,
       bells: endpoint.bells.words.buffer,
+      library: libraryPath(),
       ...this.#terms,
     };
   }
@@ -558,6 +563,8 @@ export class Pool implements Disposable {
   }
 }
 
+sign(Pool.prototype);
+
 function isWord(value: unknown): value is number {
   return typeof value === "number" && (value >>> 0) === value;
 }
@@ -566,9 +573,10 @@ function openPool(
   action: string,
   bells: SharedArrayBuffer | number,
   call: Parameters<typeof openInfo>[2],
+  issuer?: string,
 ): Endpoint {
   const shared = new Bells(bells);
-  return new Endpoint(openInfo(action, shared, call), shared);
+  return new Endpoint(openInfo(action, shared, call, issuer), shared);
 }
 
 /** Opens this thread's port of the pool that an endpoint's channel has. */

@@ -9,6 +9,7 @@ import { Bells } from "./bells.ts";
 import { recordSlotBytes, type WritableBatch } from "./codec.ts";
 import { noteReceiver } from "./consumed.ts";
 import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./consumer.ts";
+import { sign } from "./copies.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { type EventFd, makeEventFd } from "./event_fd.ts";
@@ -250,6 +251,7 @@ export class Receiver<Value, Batch = Value[]>
       bells,
       (symbols, info) =>
         symbols.millrace_endpoint_open_at(checked.right, Role.receiver, place, info),
+      checked.library,
     );
     const endpoint = new Endpoint(info, bells);
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
@@ -1018,6 +1020,8 @@ export class Receiver<Value, Batch = Value[]>
     }
   }
 }
+
+sign(Receiver.prototype);
 
 /** What {@linkcode Receiver.readable} gives. */
 export type Readable<Value, Batch> = Batch extends Value[]

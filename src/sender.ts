@@ -149,6 +149,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       "open a sender",
       bells,
       (symbols, info) => symbols.millrace_endpoint_open_at(checked.right, Role.sender, place, info),
+      checked.library,
     );
     const endpoint = new Endpoint(info, bells);
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;

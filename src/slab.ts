@@ -5,6 +5,7 @@
  */
 
 import { Bells as bit, Status, StructBytes } from "../ffi/abi.ts";
+import { sign } from "./copies.ts";
 import { bindRecords } from "./record_view.ts";
 import type { RecordView } from "./codec.ts";
 import { checkInteger } from "./check.ts";
@@ -399,6 +400,8 @@ export class Slab implements Disposable {
     this.#state = "owned";
   }
 }
+
+sign(Slab.prototype);
 
 const { slabStale } = Status;
 

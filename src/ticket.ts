@@ -43,6 +43,8 @@ export interface Ticket extends Terms {
   readonly bells: SharedArrayBuffer;
   /** The pool the channel's messages go through, if there is one. */
   readonly pool?: PoolLink;
+  /** The file of the native library that issued it. */
+  readonly library?: string;
 }
 
 /**
@@ -69,7 +71,7 @@ export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
 
 /** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
 export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
-  const { millrace, right, layout, bells, wait, pollBudget, claim, pool, numa, node } =
+  const { millrace, right, layout, bells, wait, pollBudget, claim, pool, numa, node, library } =
     (ticket ?? {}) as Partial<
       Ticket
     >;
@@ -81,6 +83,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
   }
   const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
     typeof layout === "object" && layout !== null &&
+    (library === undefined || typeof library === "string") &&
     isSharedArrayBuffer(bells) && bells.byteLength <= Bells.bytesOf(Limits.senders);
   if (!isWhole) {
     throw new TicketError(
