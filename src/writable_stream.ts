@@ -41,7 +41,8 @@ export function streamTo<Value>(
   if (size !== undefined) checkFunction("make a stream", "size", size);
   return new WritableStream<Value>(new Writing(sender, bytesMost), {
     highWaterMark,
-    ...(size && { size }),
+    // It is only called with a chunk, whatever its type says.
+    ...(size && { size: size as QueuingStrategy<Value>["size"] & object }),
   });
 }
 

@@ -148,7 +148,8 @@ function trace(
   try {
     return calls.map(([name, who, count]) => {
       const answer = tell(() => acts[name]?.(stage, who, count));
-      return `${name}: ${answer}, ${JSON.stringify(channel.stats())}`;
+      const { timeMs: _, ...counted } = channel.stats();
+      return `${name}: ${answer}, ${JSON.stringify(counted)}`;
     });
   } finally {
     for (const endpoint of [...stage.senders, ...stage.receivers]) endpoint.close();
