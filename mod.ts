@@ -30,6 +30,7 @@ export {
   ChannelClosedError,
   ConnectError,
   CorruptSegmentError,
+  DeadlockError,
   HugePagesError,
   LayoutError,
   LibraryError,

@@ -42,6 +42,10 @@ export const symbols = {
     parameters: ["u32"], // uint32_t channel
     result: "i32",
   },
+  millrace_endpoint_is_alone: {
+    parameters: ["u32"], // uint32_t endpoint
+    result: "i32",
+  },
   millrace_channel_receivers: {
     parameters: [
       "u32", // uint32_t endpoint

@@ -140,6 +140,11 @@ export class Endpoint {
     if (this.#probe?.length === 0 && this.handle !== 0) throw transferred();
   }
 
+  /** Whether only this very thread could end a blocking wait of this endpoint. */
+  isAlone(): boolean {
+    return this.symbols.millrace_endpoint_is_alone(this.handle) === 1;
+  }
+
   orphans(): number {
     return this.symbols.millrace_endpoint_orphans(this.handle);
   }

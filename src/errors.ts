@@ -95,6 +95,39 @@ export class TimeoutError extends MillraceError {
 }
 
 /**
+ * A blocking call can never end, since the other side is in the very thread that it blocks
+ * (`"DEADLOCK"`): every receiver of a sender that waits for room, every sender of a receiver that waits for
+ * a value, everything that has a pool open. It is thrown where that is known, when the call has waited for a
+ * millisecond, whatever its `timeout`; nothing was sent or taken. Use the verbs that do not block (`await send()`), or open the other
+ * side in a Worker.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { DeadlockError, mpsc, u32 } from "millrace";
+ *
+ * using channel = mpsc(u32, { capacity: 1 });
+ * const sender = channel.sender();
+ * const receiver = channel.receiver();
+ * sender.sendSync(1);
+ * assert.throws(() => sender.sendSync(2), DeadlockError);
+ * assert(receiver.receiveSync() === 1);
+ * ```
+ */
+export class DeadlockError extends MillraceError {
+  /** The name of the class. */
+  override name = "DeadlockError";
+  /** How many values of a batch had been sent; 0 for other calls. */
+  readonly sent: number;
+
+  /** Makes the error. */
+  constructor(code: string, message: string, sent = 0) {
+    super(code, message);
+    this.sent = sent;
+  }
+}
+
+/**
  * Another process could not be let in, or does not let this one in. `code` says why:
  *
  * - `"REFUSED"`: nobody listens there; `"NO_SUCH_PATH"`; `"ADDRESS_IN_USE"`: somebody else listens there.

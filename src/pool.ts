@@ -480,6 +480,7 @@ export class Pool implements Disposable {
    * Takes a free slab, blocking this thread until there is one. For Workers: it stops the event loop.
    *
    * @throws {TimeoutError} If the time is up.
+   * @throws {DeadlockError} If no slab is free, and nobody but this very thread could free one.
    * @throws {RangeError} If a slab has not so many bytes.
    * @throws {ChannelClosedError} If this pool was closed (`"ENDPOINT_CLOSED"`).
    */
@@ -493,6 +494,11 @@ export class Pool implements Disposable {
       () => (slab = this.tryAlloc(bytes)) !== undefined,
       (strategy, timeoutUs) => {
         endpoint.symbols.millrace_pool_wait(endpoint.handle, strategy, timeoutUs);
+      },
+      () => {
+        if (!endpoint.isAlone()) return undefined;
+        return "none is free, and nobody but this very thread, which would block, can free one; " +
+          "use await alloc(), or free slabs before";
       },
     );
     return slab as unknown as Slab;

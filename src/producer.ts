@@ -109,6 +109,20 @@ export abstract class Producer<Value> implements StorePlace {
     else symbols.millrace_sender_wait(handle, this.slotsNeeded, strategy, timeoutUs);
   }
 
+  /**
+   * Why a blocking wait for what the last refused put needs could only be ended by this very thread; undefined
+   * if others can. `instead` completes "use …".
+   */
+  blocked(instead: string): string | undefined {
+    const slabs = this.slabsNeeded?.endpoint;
+    if (!(slabs ?? this.endpoint).isAlone()) return undefined;
+    return slabs === undefined
+      ? "the ring is full, and nobody but this very thread, which would block, can receive; " +
+        `use ${instead}, or receive in a Worker`
+      : "no slab is free, and nobody but this very thread, which would block, can free one; " +
+        `use ${instead}, or free slabs before`;
+  }
+
   /** What a message of so many bytes waits for. */
   abstract needOf(messageBytes: number): Need;
 

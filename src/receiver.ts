@@ -605,6 +605,8 @@ export class Receiver<Value, Batch = Value[]>
    * Receives a value, blocking this thread until there is one. For Workers: it stops the event loop.
    *
    * @throws {TimeoutError} If the time is up.
+   * @throws {DeadlockError} If there is nothing, and every sender is in this very thread, with or without
+   *   a `timeout` of more than a millisecond.
    * @throws {ChannelClosedError} If the channel is or becomes closed, and is drained. If it was closed
    *   with a reason, that is the `cause`.
    */
@@ -620,6 +622,10 @@ export class Receiver<Value, Batch = Value[]>
     }, (strategy, timeoutUs) => {
       symbols.millrace_receiver_wait(this.#endpoint.handle, strategy, timeoutUs);
       this.#waiter.resume();
+    }, () => {
+      if (!this.#endpoint.isAlone()) return undefined;
+      return "there is nothing, and nobody but this very thread, which would block, can send; " +
+        "use await receive(), or send from a Worker";
     });
     return value as Value;
   }

@@ -329,6 +329,8 @@ const receiversMost = 64;
  * @throws {RangeError} If there are more than 64 receivers.
  * @throws {ChannelClosedError} If a receiver was closed (`"ENDPOINT_CLOSED"`).
  * @throws {TimeoutError} If the time of the options is up.
+ * @throws {DeadlockError} If there is nothing and no deadline, and every sender of every receiver is in
+ *   this very thread.
  */
 export function selectSync<const All extends readonly Selectable[]>(
   sources: All,
@@ -356,6 +358,14 @@ export function selectSync<const All extends readonly Selectable[]>(
     () => (selected = all.take()) !== undefined,
     (strategy, timeoutUs) =>
       waitNatively(receivers, strategy, Math.min(timeoutUs, all.leftMs * 1000)),
+    () => {
+      const canEnd = all.leftMs !== Infinity ||
+        receivers.some((receiver) => !receiver[selecting]().endpoint.isAlone());
+      return canEnd
+        ? undefined
+        : "there is nothing, and nobody but this very thread, which would block, can send; " +
+          "use await select(), or send from a Worker";
+    },
   );
   return selected as Selected<All>;
 }

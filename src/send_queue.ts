@@ -6,7 +6,7 @@
  */
 
 import type { Endpoint } from "./endpoint.ts";
-import { type MillraceError, TimeoutError } from "./errors.ts";
+import { DeadlockError, type MillraceError, TimeoutError } from "./errors.ts";
 import { type CheckedLimits, PendingPromise, PendingQueue } from "./pending.ts";
 import type { FixedProducer, Need, RecordProducer } from "./producer.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
@@ -105,12 +105,15 @@ export class PendingBatch<Value> extends PendingSend<Value> {
   }
 
   override reject(reason: unknown): void {
-    super.reject(reason instanceof TimeoutError ? this.timedOut(reason) : reason);
+    super.reject(this.endedBy(reason));
   }
 
-  /** The error of a time that is up, which says how many were sent. */
-  timedOut({ code, message }: TimeoutError): TimeoutError {
-    return new TimeoutError(
+  /** The error that ends the call: it says how many were sent, where the time was up or will never come. */
+  endedBy(error: unknown): unknown {
+    const Class = [TimeoutError, DeadlockError].find((Class) => error instanceof Class);
+    if (Class === undefined) return error;
+    const { code, message } = error as TimeoutError;
+    return new Class(
       code,
       `${message}; sent ${this.sent} of ${this.#values.length}`,
       this.sent,

@@ -9,7 +9,7 @@ import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { checkFunction, checkInteger } from "./check.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
-import { ChannelClosedError, type MillraceError, TicketError, TimeoutError } from "./errors.ts";
+import { ChannelClosedError, type MillraceError, TicketError } from "./errors.ts";
 import { watchForClose } from "./closed_watch.ts";
 import { whileReceivable } from "./consumed.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
@@ -319,6 +319,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * Sends a value, blocking this thread until there is room. For Workers: it stops the event loop.
    *
    * @throws {TimeoutError} If the time is up; the value was not sent.
+   * @throws {DeadlockError} If there is no room, and every receiver is in this very thread, with or without
+   *   a `timeout` of more than a millisecond; the value was not sent.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is the unsent value.
    * @throws {TypeError} If the value has the wrong type for the layout.
    * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
@@ -328,14 +330,26 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
       if (this.#trySend(value, this.#queue.admitsBlocking())) return true;
       if (this.closed) throw this.#closedError(value);
       return false;
-    });
+    }, "await send()");
   }
 
-  #block(options: WaitOptions | undefined, action: string, attempt: () => boolean): void {
-    waitBlocking(options, this.#wait, action, attempt, (strategy, timeoutUs) => {
-      this.#producer.waitNative(strategy, timeoutUs);
-      this.#queue.resume();
-    });
+  #block(
+    options: WaitOptions | undefined,
+    action: string,
+    attempt: () => boolean,
+    instead: string,
+  ): void {
+    waitBlocking(
+      options,
+      this.#wait,
+      action,
+      attempt,
+      (strategy, timeoutUs) => {
+        this.#producer.waitNative(strategy, timeoutUs);
+        this.#queue.resume();
+      },
+      () => this.#producer.blocked(instead),
+    );
   }
 
   /**
@@ -416,6 +430,8 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * Sends all of `values`, blocking this thread while there is no room.
    *
    * @throws {TimeoutError} If the time is up; `sent` says how many were sent.
+   * @throws {DeadlockError} If there is no room, and every receiver is in this very thread; `sent` says how
+   *   many were sent.
    * @throws {ChannelClosedError} If the channel is or becomes closed; `value` is what was not sent.
    * @throws {TypeError} If `values` is not an array or typed array, or a value has the wrong type.
    * @throws {RangeError} If a value is outside the layout's range, or longer than half the ring. Of what
@@ -434,9 +450,9 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
         if (batch.attempt(queue)) return true;
         if (this.closed) throw this.#closedError(...batch.unsent());
         return false;
-      });
+      }, "await sendAll()");
     } catch (error) {
-      throw error instanceof TimeoutError ? batch.timedOut(error) : error;
+      throw batch.endedBy(error);
     }
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { TimeoutError } from "./errors.ts";
+import { DeadlockError, TimeoutError } from "./errors.ts";
 import { checkName, checkTimeout } from "./check.ts";
 import { nowMs } from "./timers.ts";
 import { settleHeld } from "./turn.ts";
@@ -43,9 +43,17 @@ export function checkStrategy(wait: unknown): WaitStrategy {
 const sliceUs = 200_000;
 
 /**
- * Calls `attempt` until it is true, and `waitNative` (strategy, microseconds) between attempts.
+ * The first slice: whether the wait can end at all is asked when it has lasted so long, and not for every
+ * short one. A timeout that is no longer just ends the wait.
+ */
+const firstSliceUs = 1000;
+
+/**
+ * Calls `attempt` until it is true, and `waitNative` (strategy, microseconds) between attempts. `blocked`
+ * says why nothing but this thread could end the wait, if that is so.
  *
  * @throws {TimeoutError} If the time is up. `action` completes "Cannot …".
+ * @throws {DeadlockError} If the wait cannot end.
  */
 export function waitBlocking(
   options: WaitOptions | undefined,
@@ -53,6 +61,7 @@ export function waitBlocking(
   action: string,
   attempt: () => boolean,
   waitNative: (strategy: number, timeoutUs: number) => void,
+  blocked: () => string | undefined,
 ): void {
   const wait = options?.wait === undefined ? defaultStrategy : checkStrategy(options.wait);
   const timeout = checkTimeout(action, options?.timeout);
@@ -64,11 +73,16 @@ export function waitBlocking(
   settleHeld();
   const strategy = strategies.indexOf(wait);
   const deadline = timeout === undefined ? Infinity : nowMs() + timeout;
-  while (true) {
+  for (let mostUs = firstSliceUs;; mostUs = sliceUs) {
     const leftUs = (deadline - nowMs()) * 1000;
     if (leftUs <= 0) break;
-    waitNative(strategy, Math.ceil(Math.min(leftUs, sliceUs)));
+    waitNative(strategy, Math.ceil(Math.min(leftUs, mostUs)));
     if (attempt()) return;
+    const why = nowMs() < deadline ? blocked() : undefined;
+    if (why === undefined) continue;
+    // The last of the others may have done something before it went.
+    if (attempt()) return;
+    throw new DeadlockError("DEADLOCK", `Cannot ${action}: ${why}`);
   }
   throw new TimeoutError("TIMEOUT", `Cannot ${action}: waited ${timeout} ms`);
 }

@@ -77,6 +77,8 @@ export class Writer<Value> implements Disposable {
    * @throws {ChannelClosedError} If the channel is closed; `value` is an array of what was pushed
    *   and not sent.
    * @throws {TimeoutError} If a `timeout` was given and the time is up; the value was not taken.
+   * @throws {DeadlockError} If there is no room, and every receiver is in this very thread; the value was
+   *   not taken.
    * @throws {TypeError} If the value has the wrong type for the layout.
    * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
    */
@@ -166,7 +168,7 @@ export class Writer<Value> implements Disposable {
     }, (strategy, timeoutUs) => {
       this.#producer.waitNative(strategy, timeoutUs);
       this.#queue.resume();
-    });
+    }, () => this.#producer.blocked("tryPush() and await ready()"));
   }
 
   #isClosed(): boolean {

@@ -120,7 +120,7 @@ test("an empty pool: tryAlloc() gives undefined, alloc() waits in order, allocSy
   using slabs = pool({ slab: 16, count: 1 });
   const slab = take(slabs);
   assert.equal(slabs.tryAlloc(), undefined);
-  throws(() => slabs.allocSync(16, { timeout: 5 }), { name: "TimeoutError" });
+  throws(() => slabs.allocSync(16, { timeout: 1 }), { name: "TimeoutError" });
   const first = slabs.alloc(1);
   const second = slabs.alloc(2);
   assert.ok(await isPending(first));
@@ -1094,7 +1094,7 @@ test("withPool(): a message longer than the ring waits for a slab, and ends with
   const receiver = channel.receiver();
   const held = take(slabs);
   assert.equal(sender.trySend(new Uint8Array(1000)), false);
-  throws(() => sender.sendSync(new Uint8Array(1000), { timeout: 5 }), { name: "TimeoutError" });
+  throws(() => sender.sendSync(new Uint8Array(1000), { timeout: 1 }), { name: "TimeoutError" });
   const waiting = sender.send(new Uint8Array(1000));
   const behind = sender.send(new Uint8Array(1));
   assert.ok(await isPending(waiting));

@@ -160,7 +160,7 @@ test("receiveSync() receives what is there, and throws TimeoutError when nothing
   sender.trySend(1);
   assert.equal(receiver.receiveSync(), 1);
   for (const wait of ["spin", "yield", "sleep", "block", "timed", "phased"] as const) {
-    throws(() => receiver.receiveSync({ wait, timeout: 2 }), timeout);
+    throws(() => receiver.receiveSync({ wait, timeout: 1 }), timeout);
   }
   throws(() => receiver.receiveSync({ timeout: 0 }), timeout);
   channel.close();

@@ -143,7 +143,7 @@ test("sendSync() throws TimeoutError when its time is up, and has sent nothing",
   using both = pair(u32, { capacity: 1 });
   both.sender.sendSync(1);
   for (const wait of ["spin", "yield", "sleep", "block", "timed", "phased"] as const) {
-    throws(() => both.sender.sendSync(2, { wait, timeout: 2 }), timeout);
+    throws(() => both.sender.sendSync(2, { wait, timeout: 1 }), timeout);
   }
   throws(() => both.sender.sendSync(2, { timeout: 0 }), timeout);
   assert.deepEqual(takeAll(both.receiver), [1]);
@@ -320,7 +320,7 @@ test("sendAll() refuses an onSent that is no function", async () => {
 test("sendAllSync() sends everything there is room for, and says in its TimeoutError how many", () => {
   using both = pair(u32, { capacity: 4 });
   both.sender.sendAllSync([1, 2]);
-  const error = throws(() => both.sender.sendAllSync([3, 4, 5, 6], { timeout: 2 }), timeout);
+  const error = throws(() => both.sender.sendAllSync([3, 4, 5, 6], { timeout: 1 }), timeout);
   assert.match(error.message, /\b2\b.*(sent|of)|sent.*\b2\b/);
   assert.deepEqual(takeAll(both.receiver), [1, 2, 3, 4]);
 });
@@ -425,7 +425,7 @@ test("writer() and its sender share one order", async () => {
 test("push() blocks on a full ring until its time is up, and has published what came before", () => {
   using both = pair(u32, { capacity: 4 });
   const { sender, receiver } = both;
-  const writer = sender.writer({ chunk: 100, timeout: 2 });
+  const writer = sender.writer({ chunk: 100, timeout: 1 });
   for (const value of range(4)) writer.push(value);
   throws(() => writer.push(4), timeout);
   assert.deepEqual(takeAll(receiver), range(4));

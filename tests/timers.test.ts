@@ -62,7 +62,7 @@ async function waitInEveryWay(): Promise<void> {
       await using channel = kind(u32, { capacity: 8, pollBudget });
       const receiver = channel.receiver();
       const sender = channel.sender();
-      assert.throws(() => receiver.receiveSync({ timeout: 2 }), TimeoutError);
+      assert.throws(() => receiver.receiveSync({ timeout: 1 }), TimeoutError);
       const received = receiver.receive();
       await sender.send(1);
       assert.equal(await received, 1);

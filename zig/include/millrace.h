@@ -323,6 +323,10 @@ int32_t millrace_channel_dispose(uint32_t channel);
  * other threads and processes, or may open one by a ticket or a share; of a channel that another process
  * made, 1 whatever there is. Fills in the handles of those that this thread has open. */
 int32_t millrace_channel_receivers(uint32_t endpoint, uint32_t *here, uint32_t here_max);
+/* 1: a blocking wait of this sender, receiver or pool could only be ended by this very thread: a deadlock.
+ * Nobody else has, or can open, what would end it; 0 also where that is not known. To be asked when a wait
+ * takes long; look once more after a 1, for what others did before they went. */
+int32_t millrace_endpoint_is_alone(uint32_t endpoint);
 /* 1: the drain bell is armed. 0: the channel is drained already. 2: nothing was armed; an endpoint of a
  * channel made with is_shared must be watched first (millrace_ringer_watch). */
 int32_t millrace_channel_arm_drain(uint32_t channel);

@@ -252,6 +252,11 @@ export fn millrace_channel_receivers(handle: u32, here: [*]u32, here_max: u32) i
     return @intCast(@min(told.elsewhere, std.math.maxInt(i32)));
 }
 
+/// 1: only this thread could end a blocking wait of the endpoint.
+export fn millrace_endpoint_is_alone(handle: u32) i32 {
+    return @intFromBool(endpoint.isAlone(handle) catch |err| return Status.of(err));
+}
+
 /// 1: armed. 0: drained already. 2: nothing was armed; in a shared segment the endpoint must be watched.
 export fn millrace_channel_arm_drain(channel: u32) i32 {
     const slot = endpoint.find(channel) catch |err| return Status.of(err);

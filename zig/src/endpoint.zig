@@ -573,7 +573,10 @@ pub const Receivers = struct {
 pub fn receivers(handle: u32, here: []u32) Error!Receivers {
     mutex.lock();
     defer mutex.unlock();
-    const channel = (try find(handle)).channel;
+    return receiversOf((try find(handle)).channel, here);
+}
+
+fn receiversOf(channel: *const Channel, here: []u32) Receivers {
     const segment = channel.segment;
     if (channel.link != null) return .{ .elsewhere = 1 };
     var told: Receivers = .{};
@@ -596,6 +599,72 @@ pub fn receivers(handle: u32, here: []u32) Error!Receivers {
     };
     told.elsewhere = open -| told.here +| tickets;
     return told;
+}
+
+/// Whether a blocking wait of the endpoint can only be ended by this very thread, which is about to block:
+/// for a sender, nobody else may receive; for a receiver, nobody else may send; of a pool, nobody else has a
+/// part in it. What is not known counts as somebody. Who is found to be alone stays so, but must look once
+/// more for what others did before they went.
+pub fn isAlone(handle: u32) Error!bool {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(handle);
+    const channel = slot.channel;
+    // Another process keeps it.
+    if (channel.link != null) return false;
+    switch (slot.body) {
+        // What another receiver has claimed comes again when it goes.
+        .sender => return receiversOf(channel, &.{}).elsewhere == 0 and !isHeldElsewhere(channel),
+        .receiver => return receiversOf(channel, &.{}).elsewhere == 0 and
+            channel.sender_references == sendersHere(channel) and !isHeldElsewhere(channel),
+        .pool => {},
+        .channel, .share, .link => return false,
+    }
+    if (channel.segment.geometry.is_shared) return false;
+    // A slab is freed by whoever has the pool open, and by the receivers, senders and the end of the
+    // channels whose messages go through it.
+    var attached: u32 = 0;
+    var all = channels.valueIterator();
+    while (all.next()) |other| {
+        if (other.*.pool != channel) continue;
+        attached += 1;
+        if (other.*.references != referencesHere(other.*)) return false;
+    }
+    return channel.references == referencesHere(channel) + attached;
+}
+
+/// Whether another thread has the channel itself, and with it the right to open endpoints and to close it.
+fn isHeldElsewhere(channel: *const Channel) bool {
+    const here = os.threadIdentity();
+    for (slots[0..slots_used.raw]) |*slot| {
+        if (slot.handle.raw == 0 or slot.body != .channel or slot.channel != channel) continue;
+        if (slot.owner.load(.monotonic) != here) return true;
+    }
+    return false;
+}
+
+fn sendersHere(channel: *const Channel) u32 {
+    var count: u32 = 0;
+    var next = firstOfThread();
+    while (next != 0) {
+        const slot = &slots[next - 1];
+        next = slot.next;
+        if (slot.body == .sender and isSameMemory(slot.channel, channel)) count += 1;
+    }
+    return count;
+}
+
+/// References that are endpoints and handles of this thread. Tickets are none.
+fn referencesHere(channel: *const Channel) u32 {
+    var count: u32 = 0;
+    var next = firstOfThread();
+    while (next != 0) {
+        const slot = &slots[next - 1];
+        next = slot.next;
+        if (slot.channel == channel) count += 1;
+        if (slot.keeps == channel) count += 1;
+    }
+    return count;
 }
 
 /// Also if one of them was connected to from this very process.
