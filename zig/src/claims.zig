@@ -178,8 +178,8 @@ const Claim = struct {
         const consumer_line = segment.consumerLine(ring);
         const head = consumer_line.head.load(.seq_cst);
         if ((sequence -% head) >> 1 > capacity) return null;
-        if ((consumer_line.claimed.load(.seq_cst) -% sequence) >> 1 < slots) return null;
-        if ((consumer_line.claimed.load(.seq_cst) -% sequence) >> 1 > capacity) return null;
+        const handed_out = (consumer_line.claimed.load(.seq_cst) -% sequence) >> 1;
+        if (handed_out < slots or handed_out > capacity) return null;
         return .{ .ring = ring, .sequence = sequence, .position = position, .slots = slots, .end = end };
     }
 };

@@ -233,7 +233,9 @@ pub const Consumer = struct {
     }
 
     fn classify(self: Consumer, tail: u32) Readable {
-        const head = self.line.head.raw; // our own word
+        // Our own word. Monotonic, which makes it one load: another process can write there, and what is
+        // checked must be what is used.
+        const head = self.line.head.load(.monotonic);
         const available = slotsBetween(tail, head);
         if (available == 0) return if (isSealed(tail)) .ended else .empty;
         if (available > self.capacity) return .corrupt;
