@@ -88,8 +88,8 @@ export interface ChannelOptions {
 export interface SendersOptions {
   /**
    * The most senders open at a time: 256 unless given, 4096 at most. Address space is reserved for
-   * all of them, memory is used by those that are open. The place of a closed sender is free again
-   * once a receiver has seen its end.
+   * all of them, memory is used by those that are open. The place of a closed sender is free again, and
+   * its memory given back, once a receiver has seen its end.
    */
   readonly maxSenders?: number;
 }

@@ -5,6 +5,7 @@
 const std = @import("std");
 const bell = @import("bell.zig");
 const ledger = @import("ledger.zig");
+const placement = @import("placement.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const sleepers = @import("sleepers.zig");
@@ -285,10 +286,31 @@ pub fn recycle(segment: Segment, consumer: Consumer, ring: u32) bool {
     // So look at the tail once more: the seal seen before may have been the last tenant's. Only
     // we take `claimed` away, so this time it is the present tenant's.
     if (consumer.readable() != .ended) return false;
+    // Before it is free: nobody else gives it back, so nobody else can have it yet.
+    if (isLeft(segment, ring)) placement.emptyRing(segment, ring);
     return giveBack(segment, ring, tenancy);
 }
 
-/// Gives a ring back that was seen sealed and drained under this tenancy. False: another was faster.
+/// Whether the sender that the ring was sealed for has gone: a close seals rings whose senders stay.
+fn isLeft(segment: Segment, ring: u32) bool {
+    return segment.producerLine(ring).is_left.load(.seq_cst) != 0;
+}
+
+/// The same for one of several receivers, at `place`, of which another may have seen the same and be about
+/// to do it, or to have done it: the ring may have its next tenant. So it is taken first. False: another
+/// was faster.
+pub fn emptyAndGiveBack(segment: Segment, ring: u32, tenancy: u32, place: u32) bool {
+    if (!isLeft(segment, ring)) return giveBack(segment, ring, tenancy);
+    const seen: segment_module.Tenancy = @bitCast(tenancy);
+    const word = &segment.producerLine(ring).tenancy;
+    // SC, a compare-and-swap: its partner is that of the other receivers. Who wins it is alone with the
+    // ring until it is free.
+    if (word.cmpxchgStrong(tenancy, seen.emptiedBy(place), .seq_cst, .monotonic) != null) return false;
+    placement.emptyRing(segment, ring);
+    return giveBack(segment, ring, seen.emptiedBy(place));
+}
+
+/// Makes a ring free that was seen sealed and drained under this tenancy. False: another was faster.
 pub fn giveBack(segment: Segment, ring: u32, tenancy: u32) bool {
     const seen: segment_module.Tenancy = @bitCast(tenancy);
     // Release: pairs with the compare-and-swap in claimRing(). A compare-and-swap, because where
@@ -300,6 +322,8 @@ pub fn giveBack(segment: Segment, ring: u32, tenancy: u32) bool {
         .monotonic,
     ) != null) return false;
     _ = segment.control().rings_claimed.fetchSub(1, .seq_cst);
+    // After it, SC: partner of the store in Sender.leave(). In a closed channel nobody gets the ring.
+    if (seen.state == .claimed and !ledger.isOpen(segment) and isLeft(segment, ring)) placement.emptyRing(segment, ring);
     return true;
 }
 

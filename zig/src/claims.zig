@@ -29,6 +29,7 @@ const bell = @import("bell.zig");
 const channel = @import("channel.zig");
 const ledger = @import("ledger.zig");
 const os = @import("os/linux.zig");
+const placement = @import("placement.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const sleepers = @import("sleepers.zig");
@@ -72,8 +73,16 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
         }
     }
     ledger.leavePlace(segment, place);
-    // It may have taken a ring out of the ready set and said so to nobody.
-    for (0..channel.ringsUsed(segment)) |ring| control.ready.add(@intCast(ring));
+    for (0..channel.ringsUsed(segment)) |index| {
+        const ring: u32 = @intCast(index);
+        // It may have taken a ring out of the ready set and said so to nobody,
+        control.ready.add(ring);
+        // or been killed while it gave one back.
+        const word = segment.producerLine(ring).tenancy.load(.seq_cst);
+        const tenancy: segment_module.Tenancy = @bitCast(word);
+        if (tenancy.state != .emptying or tenancy.emptier != place) continue;
+        if (channel.giveBack(segment, ring, word)) placement.emptyRing(segment, ring);
+    }
     sweep(segment);
     const is_last = ledger.uncountReceiver(segment);
     if (is_last and !left.has_tickets) {
@@ -93,7 +102,11 @@ pub fn sweep(segment: Segment) void {
         const ring: u32 = @intCast(index);
         // It may have withdrawn a gate or released and moved no head, emptied a ring and given nothing back.
         if (moveHead(segment, ring) == .impossible) _ = channel.poisonAs(segment, .cannot_ring);
-        if (tenancyThatIsOver(segment, ring)) |tenancy| _ = channel.giveBack(segment, ring, tenancy);
+        if (tenancyThatIsOver(segment, ring)) |tenancy| {
+            // Nobody claims a ring meanwhile: the keeper alone does.
+            const is_left = segment.producerLine(ring).is_left.load(.seq_cst) != 0;
+            if (channel.giveBack(segment, ring, tenancy) and is_left) placement.emptyRing(segment, ring);
+        }
         _ = segment.waitLine(ring).sender_wait.takeUnlessBell();
     }
 }
@@ -497,7 +510,7 @@ pub const Shared = struct {
             return self.addBells(channel.poison(segment));
         }
         const tenancy = tenancyThatIsOver(segment, ring) orelse return;
-        if (!channel.giveBack(segment, ring, tenancy)) return;
+        if (!channel.emptyAndGiveBack(segment, ring, tenancy, self.line)) return;
         if (!channel.hasEnded(segment)) return;
         channel.wakeReceivers(segment, .can_ring);
         self.bells.all = true;

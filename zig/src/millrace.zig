@@ -68,6 +68,7 @@ test {
     _ = @import("mpsc_test.zig");
     _ = @import("pool_test.zig");
     _ = @import("processes_test.zig");
+    _ = @import("residence_test.zig");
     _ = @import("sharing_test.zig");
     _ = @import("hostile_test.zig");
     _ = @import("c_abi.zig");

@@ -281,6 +281,23 @@ fn discardData(segment: Segment, region: Region) void {
     if (region.second) |stamps| segment.discard(stamps.base, stamps.length);
 }
 
+/// Gives back the memory of a ring that holds nothing any more and that no sender can have yet. The page
+/// of its producer line stays. So do huge pages: all that were required, since they may not be had again,
+/// and otherwise the first, which would have to be split.
+pub fn emptyRing(segment: Segment, ring: u32) void {
+    const geometry = &segment.geometry;
+    if (geometry.huge_pages == .require) return;
+    const region = regionOfRing(segment, ring);
+    const kept = if (geometry.huge_pages == .@"try" and hugePart(region).length != 0)
+        segment_module.huge_page_bytes
+    else
+        segment_module.pageBytes();
+    if (region.first.length > kept) {
+        segment.discard(@alignCast(region.first.base + kept), region.first.length - kept);
+    }
+    if (region.second) |stamps| segment.discard(stamps.base, stamps.length);
+}
+
 // ---- huge pages ----
 
 /// The part of a ring that huge pages can hold: what is left behind it keeps small pages, or a few

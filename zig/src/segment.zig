@@ -196,7 +196,10 @@ pub const ProducerLine = extern struct {
     padding_slots: u32,
     /// Where the ring shall lie: a placement.Wish. Written when it is claimed.
     placement: std.atomic.Value(u32),
-    _: [line_bytes - 60]u8,
+    /// 1: its sender has closed, or died. Until then it may look at what it wrote and could not send, also
+    /// when the channel is closed and the ring given back.
+    is_left: std.atomic.Value(u32),
+    _: [line_bytes - 64]u8,
 
     /// Whether somebody has the ring, or has left something in it.
     pub inline fn isClaimed(self: *const ProducerLine) bool {
@@ -283,17 +286,24 @@ pub const RingState = enum(u2) {
     claimed = 1,
     /// Taken, but the tail is still the last tenant's, sealed.
     claiming = 2,
-    _,
+    /// One of several receivers gives its memory back; then it is free.
+    emptying = 3,
 };
 
 /// Who has a ring: its state, and in the same word a count of its tenants, so that a ring is never
 /// given back on behalf of the next tenant by one that looked at the last.
 pub const Tenancy = packed struct(u32) {
     state: RingState,
-    number: u30,
+    /// Of `emptying`: the place of the receiver that does it. If it is killed its keeper goes on.
+    emptier: u6 = 0,
+    number: u24,
 
     pub fn with(self: Tenancy, state: RingState) u32 {
         return @bitCast(Tenancy{ .state = state, .number = self.number });
+    }
+
+    pub fn emptiedBy(self: Tenancy, receiver: u32) u32 {
+        return @bitCast(Tenancy{ .state = .emptying, .emptier = @intCast(receiver), .number = self.number });
     }
 
     pub fn next(self: Tenancy) Tenancy {
@@ -303,6 +313,10 @@ pub const Tenancy = packed struct(u32) {
 
 pub fn stateOf(tenancy: u32) RingState {
     return @as(Tenancy, @bitCast(tenancy)).state;
+}
+
+comptime {
+    std.debug.assert(receivers_max <= 1 << 6); // an emptier
 }
 
 /// What precedes the payload of a message of variable length.
@@ -336,7 +350,7 @@ comptime {
     std.debug.assert(@sizeOf(RecordHeader) == record_slot_bytes);
     std.debug.assert(@offsetOf(ProducerLine, "tail") == 0);
     // What every commit and every release writes is one cache line.
-    std.debug.assert(@offsetOf(ProducerLine, "padding_slots") < 64);
+    std.debug.assert(@offsetOf(ProducerLine, "is_left") < 64);
     std.debug.assert(@offsetOf(ConsumerLine, "slots") < 64);
     std.debug.assert(@offsetOf(ReceiverLine, "slots") < 64);
     std.debug.assert(@offsetOf(ConsumerLine, "head") == 0);

@@ -3,6 +3,7 @@
 const std = @import("std");
 const channel = @import("channel.zig");
 const ledger = @import("ledger.zig");
+const placement = @import("placement.zig");
 const ring_module = @import("ring.zig");
 const segment_module = @import("segment.zig");
 const wait_module = @import("wait.zig");
@@ -37,6 +38,7 @@ pub const Sender = struct {
         // The receiver has not got this ring in its active set: the first commit must add it.
         segment.waitLine(ring).idle.store(1, .monotonic);
         segment.waitLine(ring).sender_wait.word.store(0, .monotonic);
+        line.is_left.store(0, .monotonic); // before `claimed`: whoever gives it back sees ours
         // Clears the closed bit, and only then calls the ring claimed: a receiver that still has a
         // stale bit of the ready set for this ring must not take the last tenant's seal for ours.
         line.tail.store(head, .monotonic);
@@ -52,7 +54,7 @@ pub const Sender = struct {
 
     /// A sealed ring is left to the receiver, which recycles it. The caller rings every bell.
     fn refuse(segment: Segment, ring: u32) OpenError {
-        ledger.leaveRing(segment, ring);
+        leave(segment, ring);
         segment.control().ready.add(ring);
         channel.wakeReceivers(segment, .can_ring);
         return error.ChannelClosed;
@@ -116,9 +118,20 @@ pub const Sender = struct {
     /// Does for a sender in another process what it cannot do itself: close().
     pub fn sealLeft(segment: Segment, ring: u32) void {
         ring_module.seal(segment.producerLine(ring));
-        ledger.leaveRing(segment, ring);
+        leave(segment, ring);
         segment.control().ready.add(ring);
         channel.wakeReceivers(segment, .cannot_ring);
+    }
+
+    /// Nobody looks at the sealed ring any more but receivers.
+    fn leave(segment: Segment, ring: u32) void {
+        const line = segment.producerLine(ring);
+        // SC, and then the look: its partners are the compare-and-swap and the look in giveBack(), of a
+        // ring that a close has sealed. One of the two comes last, and gives the memory back.
+        line.is_left.store(1, .seq_cst);
+        ledger.leaveRing(segment, ring);
+        if (ledger.isOpen(segment)) return; // a receiver will, and afterwards it may be another's
+        if (segment_module.stateOf(line.tenancy.load(.seq_cst)) == .free) placement.emptyRing(segment, ring);
     }
 
     /// See Producer.reserve().
@@ -185,7 +198,7 @@ pub const Sender = struct {
     /// Seals the ring: what was committed is delivered, what was not never was.
     pub fn close(self: *Sender, ringer: Ringer) Bells {
         ring_module.seal(self.producer.line);
-        ledger.leaveRing(self.segment, self.producer.ring);
+        leave(self.segment, self.producer.ring);
         self.segment.control().ready.add(self.producer.ring);
         if (ringer == .can_ring) return channel.wakeReceiver(self.segment);
         channel.wakeReceivers(self.segment, .cannot_ring);
