@@ -171,6 +171,35 @@ for (const kind of Object.keys(kinds) as (keyof typeof kinds)[]) {
   });
 }
 
+test("mpmc: so does one whose sender's thread does not turn either", async () => {
+  using channel = mpmc(u32, { capacity: 64, pollBudget: 0 });
+  const idle = channel.receiver();
+  const hold = new Int32Array(new SharedArrayBuffer(8));
+  await using busy = new TestWorker("web");
+  await using sending = new TestWorker("web");
+  try {
+    // The receivers are woken in turn, so this one is the next.
+    const received = idle.receive();
+    await until(() => channel.stats().receiverTimesSlept === 1, "it sleeps");
+    const before = channel.sender();
+    before.trySend(0);
+    assert.equal(await within(received, "the first value"), 0);
+    const next = idle.receive();
+    const ending = busy.call("receiveWhileBusy", channel.receiverTicket(), hold);
+    await until(() => Atomics.load(hold, 0) === 1, "the busy Worker is busy");
+    const sent = sending.call("sendAndBlock", channel.senderTicket(), 1, hold);
+    assert.equal(await within(next, "the value"), 1);
+    before.close();
+    Atomics.store(hold, 1, 1);
+    Atomics.notify(hold, 1);
+    await Promise.all([ending, sent]);
+  } finally {
+    Atomics.store(hold, 1, 1);
+    Atomics.notify(hold, 1);
+    idle.close();
+  }
+});
+
 test('mpmc: "empty" is said only when there was a moment without a message', async () => {
   // Each thread sends one and receives one: whenever one looks, there is a message for it.
   const threads = 3;

@@ -316,6 +316,16 @@ const tasks = {
     Atomics.wait(hold, 1, 0);
     await received;
   },
+  /** Sends a value and keeps its thread from turning until `hold[1]` is set. */
+  sendAndBlock(
+    ticket: SenderTicket<number, Uint32Array>,
+    value: number,
+    hold: Int32Array<SharedArrayBuffer>,
+  ): void {
+    using to = Sender.open(ticket);
+    to.sendSync(value);
+    Atomics.wait(hold, 1, 0);
+  },
   /** Receives so many values with receive(). */
   async receiveSome(
     ticket: ReceiverTicket<number, Uint32Array>,
