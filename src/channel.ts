@@ -9,6 +9,7 @@ import { Bells } from "./bells.ts";
 import { recordSlotBytes } from "./codec.ts";
 import { checkBoolean, checkInteger, checkName, checkOptions } from "./check.ts";
 import { buildOn, Endpoint } from "./endpoint.ts";
+import { closeWhenForgotten } from "./forgotten.ts";
 import { ChannelClosedError } from "./errors.ts";
 import type { SharedTerms } from "./connect.ts";
 import { describe } from "./describe.ts";
@@ -164,6 +165,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   readonly #isForProcesses: boolean;
   /** Whether an endpoint or a ticket has been given out. */
   #isShared = false;
+  readonly #use: Use = { isKept: false, pool: undefined };
 
   /** Made by the library: see {@linkcode mpsc}, {@linkcode spsc}, {@linkcode spmc} and {@linkcode mpmc}. */
   constructor(
@@ -260,6 +262,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       },
       pollBudget,
     );
+    closeWhenForgotten(this, endpoint, "A Channel", forgetterOf(endpoint, this.#use));
   }
 
   /** The most values (bytes, for layouts of variable length) the ring of one sender holds. */
@@ -337,7 +340,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
   }
 
   #attachPool(pool: Pool, threshold: number): void {
-    this.#pool = attachPool(this.#endpoint, pool, threshold);
+    this.#pool = this.#use.pool = attachPool(this.#endpoint, pool, threshold);
     this.#isPoolForProcesses = pool.shared;
   }
 
@@ -477,6 +480,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
 
   #issueNative(kind: Ticket["millrace"], role: number): Uint8Array<ArrayBuffer> {
     const { handle, bells } = this.#checkOpen(`issue a ticket for a ${kind}`);
+    this.#use.isKept = true;
     this.#ringer = ringForNative(handle, bells, this.#ringer);
     return new Uint8Array(this.#issueRight(kind, role).buffer);
   }
@@ -550,7 +554,7 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       );
     }
     const roles = rolesOf(options);
-    this.#isShared = true;
+    this.#isShared = this.#use.isKept = true;
     const terms: SharedTerms = {
       layout: this.#layout.spec,
       wait: this.#wait,
@@ -623,9 +627,8 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
     this.#ringPool();
   }
 
-  /** A close ends the wait of senders for a slab, and can make slabs free. */
   #ringPool(): void {
-    if (this.#pool !== undefined) new Bells(this.#pool.bells).ring(bit.receiver, 0);
+    ringPool(this.#pool);
   }
 
   /**
@@ -790,6 +793,35 @@ export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposa
       this[Symbol.dispose]();
     }
   }
+}
+
+/** What a channel that is forgotten is needed for, and what has to do with it. */
+interface Use {
+  /** Its handle is what holds a share open, or what native code relies on. */
+  isKept: boolean;
+  /** The pool its messages go through. */
+  pool: PoolLink | undefined;
+}
+
+/**
+ * Gives up the handle of a channel that is no more: its endpoints and tickets stay good. That is no
+ * mistake, they are all that is needed of it.
+ */
+function forgetterOf(endpoint: Endpoint, use: Use): () => boolean {
+  return () => {
+    if (use.isKept) return false;
+    const { handle, symbols, bells } = endpoint;
+    endpoint.handle = 0;
+    const answer = symbols.millrace_channel_forget(handle);
+    if (answer > 0) bells.ring(answer, 0);
+    ringPool(use.pool);
+    return false;
+  };
+}
+
+/** A close ends the wait of senders for a slab, and can make slabs free. */
+function ringPool(pool: PoolLink | undefined): void {
+  if (pool !== undefined) new Bells(pool.bells).ring(bit.receiver, 0);
 }
 
 function hasMany(kind: keyof typeof Kind, what: "senders" | "receivers"): boolean {

@@ -10,6 +10,7 @@ import { checkBoolean, checkInteger, checkOptions } from "./check.ts";
 import { sign } from "./copies.ts";
 import { type ConnectPlace, dial, type PoolConnectOptions, readDescriptor } from "./dial.ts";
 import { Endpoint, openInfo } from "./endpoint.ts";
+import { closeWhenForgotten } from "./forgotten.ts";
 import { ChannelClosedError, ConnectError, TicketError } from "./errors.ts";
 import { describe } from "./describe.ts";
 import type { Layout } from "./layout.ts";
@@ -127,6 +128,7 @@ export function poolOfLayout(layout: object): Pool | undefined {
 /** The library's own ways to a pool's endpoint, and to whether this process made it. */
 export const portOfPool = Symbol("portOfPool");
 export const checkOwnPool = Symbol("checkOwnPool");
+const noteAttached = Symbol("noteAttached");
 
 /**
  * A pool of slabs, as one thread holds it. It belongs to the thread that opened it: to allocate in a
@@ -147,6 +149,7 @@ export class Pool implements Disposable {
   readonly #pending = new PendingQueue<PendingAlloc>(() => {
     if (this.#pending.length === 0) this.#waiter.cancel();
   });
+  readonly #use: Use = { isHandedOut: false, isAttached: false };
   #layout: Layout<Slab> | undefined;
   /** Whether another process made it. */
   readonly #isConnected: boolean;
@@ -176,6 +179,7 @@ export class Pool implements Disposable {
       },
       pollBudget,
     );
+    closeWhenForgotten(this, endpoint, "A Pool", closerOf(this.#port, this.#use));
   }
 
   /** @ignore Made by the library. */
@@ -269,6 +273,7 @@ export class Pool implements Disposable {
     if (!this.shared) throw new TypeError(`Cannot ${action}: it was not made with shared: true`);
     this[checkOwnPool](action);
     const { endpoint } = this.#port;
+    this.#use.isHandedOut = true;
     return openShare(
       {
         action,
@@ -305,6 +310,11 @@ export class Pool implements Disposable {
 
   get #terms(): PoolTerms {
     return { wait: this.#wait, pollBudget: this.#pollBudget, shared: this.shared };
+  }
+
+  /** @ignore The library's own. A channel goes through it. */
+  [noteAttached](): void {
+    this.#use.isAttached = true;
   }
 
   /** @ignore The library's own. Throws if another process made it. */
@@ -358,6 +368,7 @@ export class Pool implements Disposable {
     this.#checkOpen("issue a ticket for a pool");
     this[checkOwnPool]("issue a ticket for a pool");
     const { endpoint } = this.#port;
+    this.#use.isHandedOut = true;
     const right = new BigUint64Array(StructBytes.ticket / 8);
     check(
       endpoint.symbols.millrace_ticket_issue(endpoint.handle, Role.pool, right),
@@ -571,6 +582,23 @@ export class Pool implements Disposable {
 
 sign(Pool.prototype);
 
+/** What a pool that is forgotten is needed for. */
+interface Use {
+  /** Others may come by tickets or a share, which end with the last that has the pool open. */
+  isHandedOut: boolean;
+  /** A channel goes through it, which keeps its memory. */
+  isAttached: boolean;
+}
+
+/** Closes a pool that is no more, with its last slab. */
+function closerOf(port: SlabPort, use: Use): () => boolean {
+  return () => {
+    if (use.isHandedOut) return false;
+    port.release();
+    return !use.isAttached;
+  };
+}
+
 function isWord(value: unknown): value is number {
   return typeof value === "number" && (value >>> 0) === value;
 }
@@ -624,6 +652,7 @@ export function attachPool(channel: Endpoint, pool: Pool, threshold: number): Po
     channel.symbols.millrace_channel_attach_pool(channel.handle, endpoint.handle),
     "let a channel use a pool",
   );
+  pool[noteAttached]();
   return { bells: endpoint.bells.words.buffer, threshold };
 }
 

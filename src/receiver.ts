@@ -11,6 +11,7 @@ import { noteReceiver } from "./consumed.ts";
 import { consumerOf, ended, type FixedConsumer, type RecordConsumer } from "./consumer.ts";
 import { sign } from "./copies.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
+import { closeWhenForgotten } from "./forgotten.ts";
 import { ChannelClosedError, TicketError } from "./errors.ts";
 import { type EventFd, makeEventFd } from "./event_fd.ts";
 import { check } from "./native.ts";
@@ -29,7 +30,7 @@ import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
-import { Answers, hold, holdThisTurn, isTurnOver, letGo } from "./turn.ts";
+import { Answers, hold, type Holder, holdThisTurn, isTurnOver, letGo } from "./turn.ts";
 import { isTypedArray } from "./typed_array.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -220,7 +221,11 @@ export class Receiver<Value, Batch = Value[]>
     claim: number,
     pool: PoolLink | undefined,
   ): Receiver<Value, Batch> {
-    return buildOn(endpoint, () => new Receiver(endpoint, layout, wait, pollBudget, claim, pool));
+    return buildOn(endpoint, () => {
+      const receiver = new Receiver(endpoint, layout, wait, pollBudget, claim, pool);
+      closeWhenForgotten(receiver, endpoint, "A Receiver", closerOf(endpoint, receiver.#consumer));
+      return receiver;
+    });
   }
 
   /**
@@ -1038,6 +1043,19 @@ export type Readable<Value, Batch> = Batch extends Value[]
 const awaiting: Receiving<boolean> = { serve: () => true, end: () => false };
 const resolvedTrue: Promise<boolean> = Promise.resolve(true);
 const resolvedFalse: Promise<boolean> = Promise.resolve(false);
+
+/** What a receiver that closes needs of its consumer. */
+type LastTaken = Holder & Pick<FixedConsumer<unknown, unknown>, "settle">;
+
+/** Closes a receiver that is no more. */
+function closerOf(endpoint: Endpoint, consumer: LastTaken): () => boolean {
+  return () => {
+    consumer.settle(true);
+    letGo(consumer);
+    endpoint.close();
+    return true;
+  };
+}
 
 /** Opens the receiver on a channel this thread holds. */
 export function openReceiverOn<Value, Batch>(

@@ -9,6 +9,7 @@ import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { checkFunction, checkInteger } from "./check.ts";
 import { buildOn, Endpoint, openInfo } from "./endpoint.ts";
+import { closeWhenForgotten } from "./forgotten.ts";
 import { ChannelClosedError, type MillraceError, TicketError } from "./errors.ts";
 import { watchForClose } from "./closed_watch.ts";
 import { whileReceivable } from "./consumed.ts";
@@ -117,7 +118,11 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     pollBudget: PollBudget,
     pool: PoolLink | undefined,
   ): Sender<Value, Batch> {
-    return buildOn(endpoint, () => new Sender(endpoint, layout, wait, pollBudget, pool));
+    return buildOn(endpoint, () => {
+      const sender = new Sender(endpoint, layout, wait, pollBudget, pool);
+      closeWhenForgotten(sender, endpoint, "A Sender", closerOf(endpoint, sender.#producer));
+      return sender;
+    });
   }
 
   /**
@@ -644,20 +649,10 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
     const encoded = reason.length === 0 ? undefined : encodeReason(reason[0]);
     if (this.#endpoint.handle === 0) return;
     if (reason.length !== 0) this.#closing = { reason: reason[0] };
-    this.#publishLast();
+    publishLast(this.#producer);
     this.#queue.cancel();
     this.#endpoint.close(encoded);
     this.#queue.end();
-  }
-
-  /** Publishes a writer's last chunk, unless the channel is closed or its memory is gone. */
-  #publishLast(): void {
-    try {
-      if (this.#producer.publish()) return;
-    } catch {
-      // close() never throws: whoever transferred the memory away has lost the chunk with it.
-    }
-    this.#producer.discard();
   }
 
   /** The same as {@linkcode Sender.close}. */
@@ -695,6 +690,28 @@ function checkBatch(values: unknown): void {
   throw new TypeError(
     `Cannot send a batch: expected an array or typed array, received ${describe(values)}`,
   );
+}
+
+/** Publishes a writer's last chunk, unless the channel is closed or its memory is gone. */
+function publishLast(producer: LastChunk): void {
+  try {
+    if (producer.publish()) return;
+  } catch {
+    // close() never throws: whoever transferred the memory away has lost the chunk with it.
+  }
+  producer.discard();
+}
+
+/** What a sender that closes needs of its producer. */
+type LastChunk = Pick<FixedProducer<unknown, unknown>, "publish" | "discard">;
+
+/** Closes a sender that is no more. */
+function closerOf(endpoint: Endpoint, producer: LastChunk): () => boolean {
+  return () => {
+    publishLast(producer);
+    endpoint.close();
+    return true;
+  };
 }
 
 /** Opens a sender on a channel this thread holds. */

@@ -302,6 +302,9 @@ uint32_t millrace_channels_alive(void);
 /* Monotonic time, in milliseconds. */
 double millrace_now_ms(void);
 
+/* 1 for the first call of a process, 0 for every other: what is to be reported once. */
+int32_t millrace_process_once(void);
+
 /* Gives the core to another thread that wants it. */
 int32_t millrace_thread_yield(void);
 /* Keeps the core for a moment, so many pause instructions (1024 at most), without touching memory. */
@@ -319,6 +322,9 @@ int32_t millrace_channel_create(const millrace_channel_options *options);
 int32_t millrace_channel_close(uint32_t channel, const uint8_t *reason, uint32_t reason_bytes);
 /* Closes, revokes unused tickets, and gives the handle up. */
 int32_t millrace_channel_dispose(uint32_t channel);
+/* Gives the handle up, as the end of its thread would: endpoints and unused tickets stay good. A side that
+ * nobody has and nobody can open any more ends the channel for the other. Shares end. */
+int32_t millrace_channel_forget(uint32_t channel);
 /* Who may still receive what was sent into the channel of an endpoint: answers how many have a receiver in
  * other threads and processes, or may open one by a ticket or a share; of a channel that another process
  * made, 1 whatever there is. Fills in the handles of those that this thread has open. */

@@ -205,6 +205,14 @@ export fn millrace_now_ms() f64 {
     return @as(f64, @floatFromInt(os.now())) / std.time.ns_per_ms;
 }
 
+var was_called = std.atomic.Value(bool).init(false);
+
+/// 1 for the first call of a process.
+export fn millrace_process_once() i32 {
+    // Nothing else is published by it.
+    return @intFromBool(!was_called.swap(true, .monotonic));
+}
+
 /// Gives the core to another thread that wants it.
 export fn millrace_thread_yield() i32 {
     os.yieldThread();
@@ -244,6 +252,11 @@ export fn millrace_channel_close(channel: u32, reason: ?[*]const u8, reason_byte
 
 export fn millrace_channel_dispose(channel: u32) i32 {
     return bellsNumber(endpoint.disposeChannel(channel) catch |err| return Status.of(err));
+}
+
+/// Gives the handle up: endpoints and unused tickets stay good.
+export fn millrace_channel_forget(channel: u32) i32 {
+    return bellsNumber(endpoint.forgetChannel(channel) catch |err| return Status.of(err));
 }
 
 /// Receivers that this thread has open, `here_max` at most; returns how many may receive elsewhere.

@@ -1307,6 +1307,22 @@ pub fn disposeChannel(handle: u32) Error!channel_module.Bells {
     return dispose(slot);
 }
 
+/// Gives a channel's handle up, as the end of its thread would: endpoints and tickets stay good.
+pub fn forgetChannel(handle: u32) Error!channel_module.Bells {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try find(handle);
+    if (slot.body != .channel) return error.InvalidHandle;
+    const channel = slot.channel;
+    channel.references += 1; // it outlives what follows
+    defer dereference(channel);
+    _ = giveUp(slot, "");
+    endWithoutOwner(channel, .can_ring);
+    returnUnreceivable(channel);
+    interruptSlabSleepers(channel);
+    return .{ .all = true };
+}
+
 /// Closes an endpoint, or disposes of a channel, and has the bells rung.
 pub fn closeAndRing(handle: u32) Error!void {
     mutex.lock();
