@@ -46,7 +46,14 @@ export {
   WrongThreadError,
 } from "./src/errors.ts";
 export type { EventFd } from "./src/event_fd.ts";
-export type { Layout, LayoutSpec, ScalarName, ValueOf } from "./src/layout.ts";
+export type {
+  BatchOf,
+  Layout,
+  LayoutSpec,
+  NumberArray,
+  ScalarName,
+  ValueOf,
+} from "./src/layout.ts";
 export { mpmc } from "./src/mpmc.ts";
 export { mpsc } from "./src/mpsc.ts";
 export { libraryPath } from "./src/native.ts";

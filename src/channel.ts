@@ -14,7 +14,7 @@ import { ChannelClosedError } from "./errors.ts";
 import type { SharedTerms } from "./connect.ts";
 import { describe } from "./describe.ts";
 import { whileReceivable } from "./consumed.ts";
-import { codecOf, type Layout } from "./layout.ts";
+import { type BatchOf, codecOf, type Layout } from "./layout.ts";
 import { check, errorOf, libraryPath, native } from "./native.ts";
 import { type StatisticsOptions, type StatisticsSince, withInterval } from "./interval.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
@@ -136,7 +136,7 @@ const recordSlotsMin = 8;
  * @typeParam Value What is sent and received.
  * @typeParam Batch What a batch of values is received as.
  */
-export class Channel<Value, Batch = Value[]> implements Disposable, AsyncDisposable {
+export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, AsyncDisposable {
   /**
    * A symbol, which `postMessage` refuses to clone, with this as its message: a channel cannot be
    * posted; post a ticket.

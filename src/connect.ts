@@ -17,7 +17,7 @@ import {
 import { Endpoint, openInfo } from "./endpoint.ts";
 import { ConnectError, LayoutError } from "./errors.ts";
 import { describe } from "./describe.ts";
-import { codecOf, type Layout } from "./layout.ts";
+import { type BatchOf, codecOf, type Layout } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, checkReceiverPlace, encodePlace, type PlaceOptions } from "./numa.ts";
 import { connectedPool, type PoolLink } from "./pool.ts";
@@ -27,7 +27,8 @@ import { checkTerms, type Terms } from "./ticket.ts";
  * Options of {@linkcode Sender.connect} and {@linkcode Receiver.connect}; among them the NUMA node that
  * a sender's ring, or what receivers write, is to lie on.
  */
-export interface ConnectOptions<Value, Batch = Value[]> extends PoolConnectOptions, PlaceOptions {
+export interface ConnectOptions<Value, Batch = BatchOf<Value>>
+  extends PoolConnectOptions, PlaceOptions {
   /**
    * What the channel's values must be laid out as; anything unless given. A channel that native code
    * shares does not say, so there it is needed.

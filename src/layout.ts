@@ -10,6 +10,26 @@ import { copyHere, otherCopy, sign } from "./copies.ts";
 import { describe } from "./describe.ts";
 
 /**
+ * What a batch of values is received as, if no more is known than what a value is: of numbers and bigints
+ * a typed array or an array, of anything else an array. So a `Sender<number>` is a sender of any layout of
+ * numbers.
+ */
+export type BatchOf<Value> = [Value] extends [number] ? number[] | NumberArray
+  : [Value] extends [bigint] ? bigint[] | BigInt64Array | BigUint64Array
+  : Value[];
+
+/** The typed arrays of numbers that layouts have. */
+export type NumberArray =
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | Float32Array
+  | Float64Array;
+
+/**
  * Describes how values of type `Value` lie in memory, and that a batch of them is a `Batch`.
  * Made by {@linkcode u32} and its kin, {@linkcode struct}, {@linkcode bytes}, {@linkcode utf8},
  * {@linkcode json} and {@linkcode custom}.

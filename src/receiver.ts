@@ -19,7 +19,7 @@ import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
 import { type ItemSource, Iteration, PendingReceive } from "./iteration.ts";
 import { describe } from "./describe.ts";
-import { codecOf, type Layout } from "./layout.ts";
+import { type BatchOf, codecOf, type Layout } from "./layout.ts";
 import { checkReceiverPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
 import type { PoolLink } from "./pool.ts";
 import { type CheckedLimits, limitsOf, PendingQueue, type WaitLimits } from "./pending.ts";
@@ -138,7 +138,7 @@ const batchMax = 4096;
  * @typeParam Value What is received.
  * @typeParam Batch What a batch of values is received as.
  */
-export class Receiver<Value, Batch = Value[]>
+export class Receiver<Value, Batch = BatchOf<Value>>
   implements AsyncIterable<Value>, Disposable, AsyncDisposable {
   /**
    * A symbol, which `postMessage` refuses to clone, with this as its message: an endpoint cannot be
@@ -241,7 +241,7 @@ export class Receiver<Value, Batch = Value[]>
    * @param options The NUMA node that what receivers write is to lie on, with the control block of the
    *   channel. Receivers that share a channel share these pages: the first that asks decides.
    */
-  static open<Value, Batch = Value[]>(
+  static open<Value, Batch = BatchOf<Value>>(
     ticket: ReceiverTicket<Value, Batch>,
     options?: PlaceOptions,
   ): Receiver<Value, Batch> {
@@ -290,7 +290,7 @@ export class Receiver<Value, Batch = Value[]>
    * @throws {NumaError} If `numa` is `"require"` and the memory cannot lie on the node: pages that other
    *   processes use are moved only for who has `CAP_SYS_NICE`.
    */
-  static async connect<Value, Batch = Value[]>(
+  static async connect<Value, Batch = BatchOf<Value>>(
     place: ConnectPlace,
     options: ConnectOptions<Value, Batch> = {},
   ): Promise<Receiver<Value, Batch>> {

@@ -17,6 +17,7 @@ import {
   PendingQueue,
   type WaitLimits,
 } from "./pending.ts";
+import type { BatchOf } from "./layout.ts";
 import { signalOf } from "./signal.ts";
 import { hold, letGo, turnMsDefault } from "./turn.ts";
 import { nowMs, setImmediate } from "./timers.ts";
@@ -65,7 +66,7 @@ const messagesBetweenLooksMax = 32;
  * @typeParam Value What is received.
  * @typeParam Batch What a batch of values is received as.
  */
-export class Run<Value, Batch = Value[]> implements AsyncDisposable {
+export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
   /**
    * Resolves when the loop has ended: the channel is closed and drained, or the loop was stopped.
    * Rejects with what the handler threw, with `ChannelClosedError` if the channel was closed with a
@@ -74,7 +75,8 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
    */
   readonly finished: Promise<RunSummary>;
   readonly #source: RunSource<Value, Batch>;
-  readonly #handle: RunHandler<Value | Batch>;
+  /** Said to take anything: else a receiver of one batch type were no receiver of a wider one. */
+  readonly #handle: RunHandler<unknown>;
   readonly #batch: number | undefined;
   readonly #budgetMs: number;
   readonly #pace: Pace;
@@ -100,7 +102,7 @@ export class Run<Value, Batch = Value[]> implements AsyncDisposable {
     checkDuration("run", "budget", budget, "milliseconds", "more than 0");
     this.#batch = batch === undefined ? undefined : checkInteger("run", "batch", batch, 1);
     this.#source = source;
-    this.#handle = handle;
+    this.#handle = handle as RunHandler<unknown>;
     this.#budgetMs = budget;
     this.#pace = new Pace(budget, messagesBetweenLooksMax);
     this.#signal = signal;

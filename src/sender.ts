@@ -16,7 +16,7 @@ import { whileReceivable } from "./consumed.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import type { ConnectPlace } from "./dial.ts";
 import { describe } from "./describe.ts";
-import { codecOf, type Layout } from "./layout.ts";
+import { type BatchOf, codecOf, type Layout } from "./layout.ts";
 import { closedError, type ClosingReason, encodeReason, withCause } from "./reason.ts";
 import { type Checkpoint, FixedProducer, producerOf, RecordProducer } from "./producer.ts";
 import { checkPlace, encodePlace, type NumaMode, type PlaceOptions } from "./numa.ts";
@@ -74,7 +74,7 @@ export const makeSender = Symbol("makeSender");
  * @typeParam Value What is sent.
  * @typeParam Batch What a batch of values is received as.
  */
-export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposable {
+export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncDisposable {
   /**
    * A symbol, which `postMessage` refuses to clone, with this as its message: an endpoint cannot be
    * posted; post a ticket.
@@ -140,7 +140,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    *   good.
    * @param options The NUMA node the sender's ring is to lie on.
    */
-  static open<Value, Batch = Value[]>(
+  static open<Value, Batch = BatchOf<Value>>(
     ticket: SenderTicket<Value, Batch>,
     options?: PlaceOptions,
   ): Sender<Value, Batch> {
@@ -199,7 +199,7 @@ export class Sender<Value, Batch = Value[]> implements Disposable, AsyncDisposab
    * @throws {NumaError} If `numa` is `"require"` and the ring cannot lie on the node.
    * @throws {HugePagesError} If the channel requires huge pages and there are none.
    */
-  static async connect<Value, Batch = Value[]>(
+  static async connect<Value, Batch = BatchOf<Value>>(
     place: ConnectPlace,
     options: ConnectOptions<Value, Batch> = {},
   ): Promise<Sender<Value, Batch>> {

@@ -9,7 +9,7 @@ import { Bells } from "./bells.ts";
 import { checkInteger } from "./check.ts";
 import { LayoutError, TicketError } from "./errors.ts";
 import { describe } from "./describe.ts";
-import type { Layout, LayoutSpec } from "./layout.ts";
+import type { BatchOf, Layout, LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, type NumaMode } from "./numa.ts";
 import { isPoolLink, type PoolLink } from "./pool.ts";
@@ -51,7 +51,7 @@ export interface Ticket extends Terms {
  * A one-shot right to open a sender: post it to a Worker and give it to {@linkcode Sender.open}
  * there.
  */
-export interface SenderTicket<Value, Batch = Value[]> extends Ticket {
+export interface SenderTicket<Value, Batch = BatchOf<Value>> extends Ticket {
   /** Marks the object as a sender's ticket. */
   readonly millrace: "sender";
   /** Only for the type checker: nothing is stored here. */
@@ -62,7 +62,7 @@ export interface SenderTicket<Value, Batch = Value[]> extends Ticket {
  * A one-shot right to open the receiver: post it to a Worker and give it to
  * {@linkcode Receiver.open} there.
  */
-export interface ReceiverTicket<Value, Batch = Value[]> extends Ticket {
+export interface ReceiverTicket<Value, Batch = BatchOf<Value>> extends Ticket {
   /** Marks the object as a receiver's ticket. */
   readonly millrace: "receiver";
   /** Only for the type checker: nothing is stored here. */

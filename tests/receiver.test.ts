@@ -243,7 +243,7 @@ function reentrant() {
   return { state, layout };
 }
 
-type NumberReceiver = Receiver<number>;
+type NumberReceiver = Receiver<number, number[]>;
 
 const insideVerbs: Record<string, (receiver: NumberReceiver) => unknown> = {
   tryReceive: (receiver) => receiver.tryReceive(),
