@@ -62,7 +62,7 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
     for (0..segment.geometry.receivers_max) |index| giveUpTakeOver(segment, place, @intCast(index));
     const end: LineState = if (left.how == .died) .orphaned else .returned;
     if (line.state.cmpxchgStrong(@intFromEnum(LineState.offered), @intFromEnum(end), .seq_cst, .seq_cst)) |was| {
-        if (was >= @intFromEnum(LineState.taken)) {
+        if (isBeingTaken(segment, place, was)) {
             // Another receiver is taking what this one has offered: it says when it is done. See open().
         } else if (Claim.of(segment, place) != null) {
             orphan(segment, place, end);
@@ -95,6 +95,12 @@ pub fn leaveBehind(segment: Segment, place: u32, left: channel.LeftBehind) void 
     channel.wakeReceivers(segment, .cannot_ring);
 }
 
+/// Whether a state says that another receiver, which is there, is taking the claim over. Only for the keeper.
+fn isBeingTaken(segment: Segment, place: u32, state: u32) bool {
+    const taker = state -% @intFromEnum(LineState.taken);
+    return taker < segment.geometry.receivers_max and taker != place and ledger.hasPlace(segment, taker);
+}
+
 /// To be called when a process has gone, whatever it was: nobody else would do what it may have left undone.
 pub fn sweep(segment: Segment) void {
     dropStrayGates(segment);
@@ -123,11 +129,7 @@ fn dropStrayGates(segment: Segment) void {
             // To be taken over.
             .orphaned, .returned, .offered => if (Claim.of(segment, place) != null) continue,
             .free, .open => {},
-            .taken, _ => |state| {
-                // Being taken over.
-                const taker = @intFromEnum(state) -% @intFromEnum(LineState.taken);
-                if (taker < segment.geometry.receivers_max and ledger.hasPlace(segment, taker)) continue;
-            },
+            .taken, _ => |state| if (isBeingTaken(segment, place, @intFromEnum(state))) continue,
         }
         line.gate.store(0, .seq_cst);
     }
@@ -306,7 +308,7 @@ pub const Shared = struct {
                     // Of a receiver that died while another took over what it had offered. Only a keeper
                     // knows that no receiver has it.
                     (ledger.keeperOf(segment) != null and becomesOpen(line, .open));
-                if (!was_free and !(takes_claims and self.takeOver(self.line))) continue;
+                if (!was_free and !(takes_claims and self.takeOver(self.line, .left))) continue;
                 // A line that is free has none, unless somebody else wrote one.
                 if (was_free) line.gate.store(0, .seq_cst);
                 ledger.takePlace(segment, self.line);
@@ -522,7 +524,7 @@ pub const Shared = struct {
         const control = segment.control();
         if (control.orphaned_claims.load(.acquire) == 0) return false;
         for (0..receiversUsed(segment)) |index| {
-            if (!self.takeOver(@intCast(index)) or self.window == 0) continue;
+            if (!self.takeOver(@intCast(index), .left_or_offered) or self.window == 0) continue;
             // We may be at work for long, and a wake-up for something else may be spent on us.
             // SC: after the claim was counted off. Who falls asleep after this look sees what there is.
             if (control.sleepers.load(.seq_cst) != 0 and
@@ -535,15 +537,18 @@ pub const Shared = struct {
         return false;
     }
 
-    /// Makes the claim of a line without a receiver the window, and our line its gate. False: the
-    /// line is not such a one.
-    fn takeOver(self: *Shared, index: u32) bool {
+    /// Which claims are taken over: also those whose receiver is there, and keeps its line?
+    const Which = enum { left, left_or_offered };
+
+    /// Makes the claim of a line the window, and our line its gate. False: the line has none of this kind.
+    fn takeOver(self: *Shared, index: u32, which: Which) bool {
         const segment = self.segment;
         const control = segment.control();
         const line = segment.receiverLine(index);
         const was = line.state.load(.monotonic);
         switch (@as(LineState, @enumFromInt(was))) {
-            .orphaned, .returned, .offered => {},
+            .orphaned, .returned => {},
+            .offered => if (which == .left) return false,
             else => return false,
         }
         // It says by whom: if we die meanwhile, others have to know. Acquire: pairs with the release in
@@ -629,10 +634,18 @@ pub const Shared = struct {
         return sleepers.wakeOne(self.segment);
     }
 
-    /// Takes back what was offered. False: another receiver is about to have it, and this one must wait
-    /// until it says that it has.
-    fn takeBack(self: *Shared) bool {
-        if (!self.is_offered) return true;
+    const TakenBack = enum {
+        /// Nothing is offered any more: it is the window again, or another receiver has it.
+        decided,
+        /// Another receiver is about to have it. Until it says that it has, this one must not claim anything:
+        /// the other reads its line.
+        being_taken,
+        corrupt,
+    };
+
+    /// Takes back what was offered.
+    fn takeBack(self: *Shared) TakenBack {
+        if (!self.is_offered) return .decided;
         const state = &self.segment.receiverLine(self.line).state;
         const looks_max: u32 = if (self.segment.geometry.is_shared) 1 << 10 else 1 << 20;
         for (0..looks_max) |_| {
@@ -645,17 +658,30 @@ pub const Shared = struct {
             ) orelse {
                 _ = self.segment.control().orphaned_claims.fetchAnd(~bitOf(self.line), .seq_cst);
                 self.is_offered = false;
-                return true;
+                return .decided;
             };
-            if (was == @intFromEnum(LineState.open)) {
+            if (was <= @intFromEnum(LineState.offered)) {
+                // Open: another has it. Else the keeper takes this receiver for dead, and its claim is others'.
                 self.window = 0;
                 self.is_offered = false;
-                return true;
+                return .decided;
             }
+            if (!self.isTaker(was)) return .corrupt;
             os.yieldThread();
         }
         // The other one was stopped in the middle, or killed: then its keeper says so.
-        return false;
+        return .being_taken;
+    }
+
+    fn isTaker(self: *const Shared, state: u32) bool {
+        const taker = state -% @intFromEnum(LineState.taken);
+        return taker < self.segment.geometry.receivers_max and taker != self.line;
+    }
+
+    /// Whether another receiver is about to have what this one has offered: then a poll finds nothing.
+    fn isBeingTakenFrom(self: *const Shared) bool {
+        // SC: the look of a sleeper.
+        return self.is_offered and self.isTaker(self.segment.receiverLine(self.line).state.load(.seq_cst));
     }
 
     /// Whether it holds messages that no other receiver can have.
@@ -663,10 +689,19 @@ pub const Shared = struct {
         return self.window != 0 and !self.is_offered;
     }
 
+    /// Whether nothing is offered: see TakenBack.
+    pub fn mayClaim(self: *const Shared) bool {
+        return !self.is_offered;
+    }
+
     /// What is there before a new claim: what was claimed before, or another has left. Null: nothing.
     pub fn held(self: *Shared) ?Polled {
         self.bells = .{};
-        if (!self.takeBack()) return .empty;
+        switch (self.takeBack()) {
+            .decided => {},
+            .being_taken => return if (channel.hasEnded(self.segment)) .ended else .empty,
+            .corrupt => return .corrupt,
+        }
         if (self.window != 0 or self.adopt()) return .{ .window = self.window };
         return null;
     }
@@ -676,6 +711,7 @@ pub const Shared = struct {
         self.bells = .{};
         const segment = self.segment;
         if (self.hasWindow()) return .{ .window = self.window };
+        if (self.isBeingTakenFrom()) return if (channel.hasEnded(segment)) .ended else .empty;
         const control = segment.control();
         if (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(segment)) return .{ .window = 1 };
         var rings = self.readyFrom(0);
@@ -709,8 +745,10 @@ pub const Shared = struct {
         var before_sum: u32 = 0;
         for (0..used) |index| {
             const ring: u32 = @intCast(index);
-            if (hasUnclaimed(segment, ring)) return .{ .ring = ring };
-            before_sum +%= segment.producerLine(ring).tail.load(.seq_cst) & ~ring_module.closed_bit;
+            const counters: Counters = .of(segment, ring);
+            if (counters.claimed != counters.tail) return .{ .ring = ring };
+            // That very tail: with a later one a message that came in between would not be missed.
+            before_sum +%= counters.tail;
         }
         if (segment.control().orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(segment)) return .changed;
         // Tails only grow: if their sum is the same, each of them is.
@@ -725,6 +763,7 @@ pub const Shared = struct {
     pub fn holds(self: *const Shared) bool {
         self.dropForeignGate();
         const control = self.segment.control();
+        if (self.isBeingTakenFrom()) return channel.hasEnded(self.segment);
         // SC loads: partners are the fetchOr in ReadySet.add() and the fetchAdd in close().
         return self.hasWindow() or (control.orphaned_claims.load(.seq_cst) != 0 and hasLeftClaim(self.segment)) or
             control.ready.hasAny(channel.ringsUsed(self.segment)) or channel.hasEnded(self.segment);
@@ -782,14 +821,17 @@ pub const Shared = struct {
     pub fn close(self: *Shared, ringer: Ringer) Bells {
         _ = self.sleeper().disarm();
         const own = self.segment.receiverLine(self.line);
-        if (!self.takeBack()) {
+        switch (self.takeBack()) {
             // The receiver that is taking over what this one offered says when it is done. See open().
-        } else if (self.window != 0) {
-            orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
-        } else {
-            self.dropForeignGate();
-            // Release: pairs with the compare-and-swap in open().
-            own.state.store(@intFromEnum(LineState.free), .release);
+            .being_taken => {},
+            .decided, .corrupt => |back| if (back == .decided and self.window != 0) {
+                orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
+            } else {
+                self.window = 0;
+                self.dropForeignGate();
+                // Release: pairs with the compare-and-swap in open().
+                own.state.store(@intFromEnum(LineState.free), .release);
+            },
         }
         self.window = 0;
         ledger.leavePlace(self.segment, self.line);
@@ -816,10 +858,20 @@ pub fn wakeAnother(segment: Segment) ?Bells {
     return if (is_left) sleepers.wakeOne(segment) else null;
 }
 
+const Counters = struct {
+    claimed: u32,
+    tail: u32,
+
+    fn of(segment: Segment, ring: u32) Counters {
+        // SC, the cursor first: neither ever goes back, so if they are equal the ring was empty in between.
+        const claimed = segment.consumerLine(ring).claimed.load(.seq_cst);
+        return .{ .claimed = claimed, .tail = segment.producerLine(ring).tail.load(.seq_cst) & ~ring_module.closed_bit };
+    }
+};
+
 fn hasUnclaimed(segment: Segment, ring: u32) bool {
-    // SC, the cursor first: neither ever goes back, so if they are equal the ring was empty in between.
-    const claimed = segment.consumerLine(ring).claimed.load(.seq_cst);
-    return segment.producerLine(ring).tail.load(.seq_cst) & ~ring_module.closed_bit != claimed;
+    const counters: Counters = .of(segment, ring);
+    return counters.claimed != counters.tail;
 }
 
 /// Steps through the records of a run.
@@ -970,7 +1022,7 @@ test "claims that were left and not counted are found, in whatever order they ar
         channel.lookAround(segment);
         try std.testing.expectEqual(0b11, control.orphaned_claims.load(.seq_cst));
         // The third takes over one, and the other is still known of.
-        try std.testing.expect(receivers[2].takeOver(first));
+        try std.testing.expect(receivers[2].takeOver(first, .left));
         _ = receivers[2].release(1, 1);
         try std.testing.expect(!receivers[2].arm(.bell));
         try std.testing.expect(receivers[2].adopt());

@@ -62,6 +62,7 @@ const Party = struct {
         while (true) {
             if (self.sender) |*sender| native.send(sender, buffer[0..8], native.forever, bells) catch break;
             if (self.receiver) |*receiver| {
+                if (random.boolean() and receiver.poll(0) == .window) _ = receiver.offer();
                 native.receive(receiver, self.segment, self.has_records, &buffer, &bytes, native.forever, bells) catch break;
             }
         }
@@ -81,7 +82,7 @@ const Party = struct {
     }
 
     fn receive(self: *Party, receiver: *Receiver, random: std.Random, buffer: *[1024]u8) void {
-        switch (random.uintLessThan(u32, 12)) {
+        switch (random.uintLessThan(u32, 16)) {
             0 => if (receiver.arm(.bell)) {
                 receiver.disarm();
             },
@@ -92,6 +93,11 @@ const Party = struct {
             2 => _ = receiver.wait(.block, timeout_ns),
             3 => _ = receiver.giveUp(),
             4 => channel.lookAround(self.segment),
+            6, 7 => if (receiver.poll(0) == .window) {
+                _ = receiver.offer();
+            },
+            8 => _ = receiver.look(),
+            9 => _ = receiver.pollSurely(1),
             5 => if (!self.has_records) {
                 _ = native.receiveMany(receiver, self.segment, buffer, timeout_ns, native.NoBells{}) catch os.yieldThread();
             },

@@ -59,21 +59,24 @@ pub const Receiver = union(enum) {
     }
 
     /// The same, and certain: if it finds nothing there was an instant at which nothing was there. It looks at
-    /// every ring then, not only at those that are ready.
+    /// every ring then, not only at those that are ready. (Not if another receiver was stopped just as it took
+    /// over what this one had offered: this one can claim nothing until that goes on, or is gone.)
     pub fn pollSurely(self: *Receiver, messages_max: u32) channel.Polled {
         for (0..sure_looks_max) |_| {
             const polled = self.poll(messages_max);
             if (polled != .empty) return polled;
-            switch (self.*) {
+            const shared = switch (self.*) {
                 .mpsc, .spsc => return polled,
-                inline .spmc, .mpmc => |*receiver| switch (receiver.shared.verifyEmpty()) {
-                    .empty => return .empty,
-                    .changed => {},
-                    .ring => |ring| switch (receiver.shared.claim(ring, messages_max)) {
-                        .claimed => return .{ .window = receiver.shared.window },
-                        .empty => {}, // another receiver was faster
-                        .corrupt => return self.conclude(.corrupt),
-                    },
+                inline .spmc, .mpmc => |*receiver| &receiver.shared,
+            };
+            if (!shared.mayClaim()) return polled;
+            switch (shared.verifyEmpty()) {
+                .empty => return .empty,
+                .changed => {},
+                .ring => |ring| switch (shared.claim(ring, messages_max)) {
+                    .claimed => return .{ .window = shared.window },
+                    .empty => {}, // another receiver was faster
+                    .corrupt => return self.conclude(.corrupt),
                 },
             }
         }

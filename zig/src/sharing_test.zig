@@ -9,6 +9,8 @@ const os = @import("os/linux.zig");
 const segment_module = @import("segment.zig");
 const statistics = @import("statistics.zig");
 const Kind = segment_module.Kind;
+const Ledger = @import("ledger.zig").Ledger;
+const LineState = segment_module.LineState;
 const Receiver = @import("receiver.zig").Receiver;
 const Segment = segment_module.Segment;
 const Sender = @import("sender.zig").Sender;
@@ -655,4 +657,157 @@ test "a receiver that is faster than the second half of an announcement can slee
     _ = ready.summary.fetchOr(1, .seq_cst);
     try testing.expect(receiver.poll(0) == .empty);
     try testing.expect(receiver.arm(.bell));
+}
+
+test "a newcomer has a line of its own, also if another has left a claim and a third offers one" {
+    for ([_]Kind{ .spmc, .mpmc }) |kind| {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 4,
+            .receivers_max = 2,
+        }), just_below_wrap);
+        defer segment.destroy();
+        var sender = try Sender.open(segment, false);
+        var offering = try Receiver.open(segment, false);
+        var leaving = try Receiver.open(segment, false);
+        for (0..4) |value| try put(segment, &sender, value);
+        try testing.expectEqual(2, offering.poll(2).window);
+        try testing.expectEqual(1, leaving.poll(1).window);
+        _ = offering.offer();
+        _ = leaving.close(.can_ring);
+        var newcomer = try Receiver.open(segment, false);
+        try testing.expect(newcomer.index() != offering.index());
+        // It has what was left, and may have what is offered as any other.
+        try testing.expectEqual(1, newcomer.poll(1).window);
+        _ = newcomer.release(1, 1);
+        try testing.expectEqual(2, newcomer.poll(1).window);
+        try testing.expectEqual(1, offering.poll(1).window);
+        for ([_]struct { *Receiver, u32 }{ .{ &newcomer, 2 }, .{ &offering, 1 } }) |each| _ = each[0].release(each[1], each[1]);
+        try testing.expectEqual(.{ .empty, 4 }, .{ newcomer.pollSurely(1), segment.consumerLine(0).messages.raw });
+    }
+}
+
+/// A shared channel of one sender, and two receivers of which the first has offered what it claimed.
+const Offered = struct {
+    segment: Segment,
+    ledger: *Ledger,
+    sender: Sender,
+    owner: Receiver,
+    taker: Receiver,
+
+    fn open(kind: Kind) !Offered {
+        const geometry = try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 4,
+            .receivers_max = 2,
+            .is_shared = true,
+        });
+        var segment = try Segment.create(geometry, just_below_wrap);
+        const ledger = try testing.allocator.create(Ledger);
+        ledger.* = .{ .keeper = try .create(geometry) };
+        segment.ledger = ledger;
+        var self: Offered = .{
+            .segment = segment,
+            .ledger = ledger,
+            .sender = try Sender.open(segment, false),
+            .owner = try Receiver.open(segment, false),
+            .taker = try Receiver.open(segment, false),
+        };
+        for (0..3) |value| try put(segment, &self.sender, value);
+        try testing.expectEqual(2, self.owner.poll(2).window);
+        _ = self.owner.offer();
+        return self;
+    }
+
+    fn setState(self: *Offered, state: u32) void {
+        self.segment.receiverLine(self.owner.index()).state.store(state, .seq_cst);
+    }
+
+    fn close(self: *Offered) void {
+        self.segment.destroy();
+        if (self.ledger.keeper) |keeper| keeper.destroy();
+        testing.allocator.destroy(self.ledger);
+    }
+};
+
+test "while another is about to have what a receiver offered, that one claims nothing, and sleeps" {
+    for ([_]Kind{ .spmc, .mpmc }) |kind| {
+        var scene = try Offered.open(kind);
+        defer scene.close();
+        const line = scene.segment.receiverLine(scene.owner.index());
+        const gate = line.gate.raw;
+        scene.setState(LineState.takenBy(scene.taker.index()));
+        // Its gate and the end of its claim are the taker's to read.
+        try testing.expectEqual(.empty, scene.owner.pollSurely(1));
+        try testing.expectEqual(gate, line.gate.raw);
+        try testing.expectEqual(.empty, scene.owner.look());
+        try testing.expect(scene.owner.arm(.bell));
+        scene.owner.disarm();
+        // The taker is killed before it has made the claim its own.
+        Receiver.leaveBehind(scene.segment, scene.taker.index(), .{ .how = .died, .is_awaited = false, .has_tickets = false });
+        try testing.expectEqual(2, scene.owner.poll(0).window);
+        _ = scene.owner.release(2, 2);
+        try testing.expectEqual(1, scene.owner.pollSurely(0).window);
+        _ = scene.owner.release(1, 1);
+        try testing.expectEqual(scene.segment.producerLine(0).tail.raw, scene.segment.consumerLine(0).head.raw);
+    }
+}
+
+test "what a peer writes as the state of a line keeps its receiver from nothing, or ends the channel" {
+    for ([_]u32{ 0, 2, 3, 5, 77, 255, LineState.takenBy(2), std.math.maxInt(u32) }) |state| {
+        var scene = try Offered.open(.mpmc);
+        defer scene.close();
+        scene.setState(state);
+        switch (scene.owner.pollSurely(1)) {
+            .window => |slots| _ = scene.owner.release(slots, slots),
+            .corrupt => {},
+            else => return error.Stuck,
+        }
+        try testing.expect(scene.owner.pollSurely(1) != .empty or scene.owner.arm(.bell));
+    }
+}
+
+test "a line whose receiver is gone can be another's, whatever a peer has written as its state" {
+    for ([_]u32{ 0, 1, 2, 3, 4, 5, 77, LineState.takenBy(0), LineState.takenBy(2), std.math.maxInt(u32) }) |state| {
+        var scene = try Offered.open(.mpmc);
+        defer scene.close();
+        scene.setState(state);
+        const died: channel_module.LeftBehind = .{ .how = .died, .is_awaited = false, .has_tickets = false };
+        Receiver.leaveBehind(scene.segment, scene.owner.index(), died);
+        var newcomer = try Receiver.open(scene.segment, false);
+        try testing.expectEqual(scene.owner.index(), newcomer.index());
+        const left = newcomer.poll(0).window;
+        _ = newcomer.release(left, left);
+    }
+}
+
+test "a receiver that blocks finds a message whose wake-up another got that is busy" {
+    for ([_]Kind{ .spmc, .mpmc }) |kind| {
+        const segment = try Segment.create(try segment_module.Geometry.init(.{
+            .kind = kind,
+            .slot_bytes = 8,
+            .capacity = 4,
+            .receivers_max = 2,
+        }), just_below_wrap);
+        defer segment.destroy();
+        var sender = try Sender.open(segment, false);
+        var busy = try Receiver.open(segment, false);
+        var idle = try Receiver.open(segment, false);
+        const Idle = struct {
+            fn run(receiver: *Receiver) void {
+                while (receiver.poll(1) != .window) _ = receiver.wait(.block, 60 * std.time.ns_per_s);
+            }
+        };
+        const thread = try std.Thread.spawn(.{}, Idle.run, .{&idle});
+        while (segment.control().sleepers.load(.seq_cst) == 0) os.yieldThread();
+        // The next wake-up is the busy one's.
+        segment.control().wake_cursor.store(busy.index(), .seq_cst);
+        try testing.expect(busy.arm(.bell));
+        const start = os.now();
+        try put(segment, &sender, 0);
+        thread.join();
+        try testing.expect(os.now() - start < 30 * std.time.ns_per_s);
+    }
 }

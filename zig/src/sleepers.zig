@@ -83,7 +83,8 @@ pub const Sleeper = struct {
     }
 
     pub fn sleep(self: Sleeper, timeout_ns: u64) void {
-        self.word().sleep(self.segment.waiting(.futex), timeout_ns);
+        // One is woken for a message, and its thread may be busy with something else.
+        self.word().sleep(self.segment.waiting(.futex), @min(timeout_ns, bell.shared_sleep_ns_max));
         if (self.segment.geometry.is_shared) channel.lookAround(self.segment);
     }
 };
