@@ -139,15 +139,18 @@ export abstract class Consumer<Value, Batch> {
   /** Rings what a native look asks for, and passes its answer through: 0, `ended`, or more than 0. */
   #understand(answer: number): number {
     const { endpoint } = this;
-    const bells = endpoint.mailbox[2] as number;
-    if (bells !== 0) {
-      endpoint.bells.ring(bells, 0);
-      this.#relay?.start();
-    }
+    this.wake(endpoint.mailbox[2] as number);
     if (answer >= 0) return answer;
     if (answer === Status.ended) return ended;
     if (answer === Status.corrupt) throw endpoint.corrupt("receive");
     throw errorOf(answer, "receive");
+  }
+
+  /** Rings the bells of other receivers that are wanted. */
+  wake(bells: number): void {
+    if (bells <= 0) return;
+    this.endpoint.bells.ring(bells, 0);
+    this.#relay?.start();
   }
 
   /**
@@ -176,9 +179,7 @@ export abstract class Consumer<Value, Batch> {
     this.end = this.index;
     // What was shown in place is no longer this receiver's.
     this.#windows++;
-    if (answer === 0) return;
-    endpoint.bells.ring(answer, 0);
-    this.#relay?.start();
+    this.wake(answer);
   }
 
   /** Whether it has claimed what it has not taken. */

@@ -159,7 +159,11 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   #exposedAt = 0;
   /** Some of them have been. */
   #isPartReleased = false;
-  #isOfferScheduled = false;
+  /** What was claimed and not handed out, in this turn. See turn.ts. */
+  readonly #left: Holder = {
+    isHeld: false,
+    settleHandled: (isTurnOver) => this.#offer(isTurnOver),
+  };
   #hasEnded = false;
   /** Of receives that were answered at once. */
   readonly #answers = new Answers();
@@ -192,12 +196,12 @@ export class Receiver<Value, Batch = BatchOf<Value>>
       attempt: () => this.#servePending(),
       arm: () => armBell(endpoint, () => endpoint.symbols.millrace_receiver_arm(endpoint.handle)),
       disarm: () => void endpoint.symbols.millrace_receiver_disarm(endpoint.handle),
-      giveUp: () => {
-        const bells = endpoint.symbols.millrace_receiver_give_up(endpoint.handle);
-        if (bells > 0) endpoint.bells.ring(bells, 0);
-      },
-      // A message that another receiver was woken for, and has not looked at, is a reason to look, too.
-      orphans: () => endpoint.orphans() + (this.#consumer.isShared ? this.#isThere() : 0),
+      giveUp: () =>
+        this.#consumer.wake(endpoint.symbols.millrace_receiver_give_up(endpoint.handle)),
+      orphans: () => endpoint.orphans(),
+      isLeft: () =>
+        this.#consumer.isShared &&
+        endpoint.symbols.millrace_receiver_wait(endpoint.handle, 0, 0) === 1,
     };
     this.#waiter = new Waiter(
       endpoint.bells.words,
@@ -512,39 +516,28 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     return true;
   }
 
-  /** 1 if a poll might find something. */
-  #isThere(): number {
-    const { symbols, handle } = this.#endpoint;
-    return Math.max(0, symbols.millrace_receiver_wait(handle, 0, 0));
-  }
-
   /** This receiver was woken, and may not take what it was woken for: another that sleeps has to look. */
   #passOn(): void {
-    if (!this.#consumer.isShared) return;
-    const { symbols, handle, bells } = this.#endpoint;
-    const answer = symbols.millrace_receiver_pass_on(handle);
-    if (answer > 0) bells.ring(answer, 0);
+    const { symbols, handle } = this.#endpoint;
+    if (this.#consumer.isShared) this.#consumer.wake(symbols.millrace_receiver_pass_on(handle));
   }
 
   /**
-   * What was claimed and not handed out when this turn ends is offered to the other receivers: the program
-   * may not come back for long. Not what it has in hand.
+   * What was claimed and not handed out when this turn ends, or this thread blocks, is offered to the other
+   * receivers: the program may not come back for long. Not what it has in hand.
    */
   #offerSoon(): void {
     const consumer = this.#consumer;
-    if (!consumer.isShared || !consumer.holds || this.#isOfferScheduled) return;
-    this.#isOfferScheduled = true;
-    setImmediate(() => {
-      this.#isOfferScheduled = false;
-      if (this.#run !== undefined || this.#isShown || consumer.unsettledMessages !== 0) return;
-      consumer.offer();
-    });
+    if (consumer.isShared && consumer.holds && !this.#left.isHeld) holdThisTurn(this.#left);
   }
 
-  /** Whether the program has a view of what it has not released, and has released nothing of it. */
-  get #isShown(): boolean {
-    return this.#exposed !== 0 && !this.#isPartReleased &&
-      this.#consumer.place === this.#exposedAt;
+  #offer(isTurnOver: boolean): void {
+    const consumer = this.#consumer;
+    // The program has a view of it. What it has released some of is its own until the turn ends.
+    const isShown = this.#exposed !== 0 && !(isTurnOver && this.#isPartReleased) &&
+      consumer.place === this.#exposedAt;
+    if (this.#run !== undefined || isShown || consumer.unsettledMessages !== 0) return;
+    consumer.offer();
   }
 
   /** Seen once: closed and drained. Tells those who wait in `drained()`. */
@@ -599,7 +592,11 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   /** Open, and not run by a managed loop. */
   #checkFree(): void {
     if (this.#endpoint.handle === 0) this.#checkOpen();
-    this.#exposed = 0;
+    if (this.#exposed !== 0) {
+      // The view of it is good no longer.
+      this.#exposed = 0;
+      this.#offerSoon();
+    }
     if (this.#consumer.isDecoding) throw this.#consumer.decodingError();
     if (this.#run !== undefined) {
       throw new TypeError("Cannot receive: run() is consuming this receiver; stop() it first");
@@ -649,12 +646,17 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   receiveBatch(target: number | WritableBatch<Value>): Batch | number {
     this.#checkFree();
     const consumer = this.#consumer;
-    if (typeof target === "number") {
-      const most = checkInteger("receive a batch", "target", target, 1);
-      return consumer.takeBatch(this.#hasWaiting() ? 0 : most) as Batch;
-    }
-    if (Array.isArray(target) || isTypedArray(target)) {
-      return this.#hasWaiting() ? 0 : consumer.takeInto(target as WritableBatch<Value>);
+    try {
+      if (typeof target === "number") {
+        const most = checkInteger("receive a batch", "target", target, 1);
+        return consumer.takeBatch(this.#hasWaiting() ? 0 : most) as Batch;
+      }
+      if (Array.isArray(target) || isTypedArray(target)) {
+        return this.#hasWaiting() ? 0 : consumer.takeInto(target as WritableBatch<Value>);
+      }
+    } finally {
+      // Where it stopped at a value that cannot be decoded.
+      this.#offerSoon();
     }
     throw new TypeError(
       `Cannot receive a batch: expected a number, an array or a typed array, received ${
@@ -1005,6 +1007,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     if (this.#endpoint.handle === 0) return;
     this.#consumer.settle(true);
     letGo(this.#consumer);
+    letGo(this.#left);
     this.#waiter.cancel();
     this.#endpoint.close(encoded);
     const error = new ChannelClosedError(

@@ -19,8 +19,12 @@ const answersMax = 128;
 export interface Holder {
   /** Whether it is among those that are asked to give back. Set here. */
   isHeld: boolean;
-  /** Gives back what the program has handled. */
-  settleHandled(): void;
+  /**
+   * Gives back what the program has handled.
+   *
+   * @param isTurnOver Whether this turn has ended. Else the thread is about to block in the middle of it.
+   */
+  settleHandled(isTurnOver: boolean): void;
 }
 
 const held = new Set<Holder>();
@@ -103,7 +107,7 @@ function endTurn(): void {
   turns++;
   end?.resolve();
   end = undefined;
-  settleHeld();
+  settleHeld(true);
   for (const holder of held) holder.isHeld = false;
   held.clear();
 }
@@ -132,10 +136,10 @@ export function letGo(holder: Holder): void {
  * Has everything given back that this thread's receivers have handled. To be called before the thread
  * blocks: what it waits for may need the room.
  */
-export function settleHeld(): void {
+export function settleHeld(isTurnOver = false): void {
   for (const holder of held) {
     try {
-      holder.settleHandled();
+      holder.settleHandled(isTurnOver);
     } catch {
       // Its channel is corrupt or gone: its own next call says so.
     }

@@ -31,6 +31,8 @@ export interface WaitTarget {
   giveUp?(): void;
   /** How many threads died holding an endpoint of this channel; a dying thread rings no bell. */
   orphans(): number;
+  /** Whether there is something that another was woken for, and has not taken: then the sleeper looks, too. */
+  isLeft?(): boolean;
 }
 
 /**
@@ -54,8 +56,9 @@ const turnsBeforeYield = 16;
 /** Weight of the newest wait in the running mean of wait times. */
 const newestWeight = 0.25;
 /**
- * How often a sleeper looks whether a thread died. Every living waker rings; this is only for what
- * a dying one could not ring, and it keeps the process alive while somebody waits.
+ * How often a sleeper looks whether a thread died, or another that was woken is too busy to look. Every
+ * living waker rings; this is only for what a dying one could not ring, and for what rang in vain. It keeps
+ * the process alive while somebody waits.
  */
 const watchMs = 500;
 
@@ -287,7 +290,8 @@ export class Waiter {
 
   readonly #lookForOrphans = (): void => {
     if (!this.#isAsleep) return;
-    if (this.#target.orphans() === this.#orphansSeen) return;
+    const isSame = this.#target.orphans() === this.#orphansSeen;
+    if (isSame && this.#target.isLeft?.() !== true) return;
     this.#target.disarm();
     this.#endSleep();
     Atomics.notify(this.#words, this.#index);

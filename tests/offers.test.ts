@@ -5,7 +5,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { type Channel, mpmc, type Receiver, type Sender, spmc, u32 } from "../mod.ts";
+import { type Channel, custom, mpmc, type Receiver, type Sender, spmc, u32 } from "../mod.ts";
+import { Waiter } from "../src/waiter.ts";
 import { isPending, nextTurn, until, within } from "./support/bounded.ts";
 import { range } from "./support/channels.ts";
 import { TestWorker } from "./support/workers.ts";
@@ -198,6 +199,80 @@ test("mpmc: so does one whose sender's thread does not turn either", async () =>
     Atomics.notify(hold, 1);
     idle.close();
   }
+});
+
+for (const kind of Object.keys(kinds) as (keyof typeof kinds)[]) {
+  test(`${kind}: a thread that blocks offers what it has claimed before`, async () => {
+    const channel = kinds[kind](u32, { capacity: 16, claim: 16 });
+    await using worker = new TestWorker("web");
+    const [sender, a] = [channel.sender(), channel.receiver()];
+    sender.sendBatch(range(16));
+    assert.equal(a.readable()?.length, 16);
+    const receiving = worker.call("receiveSome", channel.receiverTicket(), 31);
+    await until(() => channel.stats().receiverTimesSlept >= 1, "the Worker sleeps");
+    assert.deepEqual(a.tryReceive(), { state: "ok", value: 0 });
+    // In the same turn. There is room for all of it only if the Worker receives what is claimed here.
+    for (let value = 16; value < 32; value++) sender.sendSync(value, { timeout: 10_000 });
+    const values = await within(receiving, "the values");
+    assert.deepEqual(values.sort((x, y) => x - y), numbers(31, 1));
+    for (const endpoint of [a, sender]) endpoint.close();
+    channel[Symbol.dispose]();
+  });
+
+  test(`${kind}: what receiveBatch() leaves behind a value that cannot be decoded is for all`, async () => {
+    using channel = kinds[kind](
+      custom<number>({
+        name: "offers-odd",
+        encode: (value) => Uint8Array.of(value),
+        decode: (bytes) => {
+          if (bytes[0] === 2) throw new Error("two");
+          return bytes[0] as number;
+        },
+      }),
+    );
+    using sender = channel.sender();
+    using a = channel.receiver();
+    using b = channel.receiver();
+    for (const value of [0, 1, 2, 3]) assert.ok(sender.trySend(value));
+    assert.deepEqual(a.receiveBatch(4), [0, 1]);
+    await nextTurn();
+    await assert.rejects(within(b.receive(), "the value that cannot be decoded"), /two/);
+    assert.equal(await within(b.receive(), "the value behind it"), 3);
+  });
+
+  test(`${kind}: what readable() showed is for all once the view is good no longer`, async () => {
+    using scene = open(kind);
+    const { sender, a, b } = scene;
+    sender.sendBatch(range(10));
+    assert.equal(a.readable()?.length, 10);
+    assert.equal(await a.ready(), true);
+    assert.throws(() => a.release(1), RangeError);
+    await nextTurn();
+    assert.deepEqual(await take(b, 10), range(10));
+  });
+}
+
+test("a sleeper looks by itself for what another was woken for, also if that was so before it slept", async () => {
+  const [words, done] = [new Int32Array(new SharedArrayBuffer(4)), Promise.withResolvers<void>()];
+  let isArmed = false;
+  const waiter = new Waiter(
+    words,
+    0,
+    {
+      attempt: () => {
+        if (isArmed) done.resolve();
+        return isArmed;
+      },
+      arm: () => isArmed = true,
+      disarm: () => {},
+      orphans: () => 0,
+      isLeft: () => true,
+    },
+    0,
+  );
+  waiter.start();
+  await within(done.promise, "a look");
+  waiter.cancel();
 });
 
 test('mpmc: "empty" is said only when there was a moment without a message', async () => {
