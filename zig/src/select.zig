@@ -67,8 +67,10 @@ const Group = struct {
             word.countSleep();
             const how = on.waiting(.futex);
             waiter.* = os.futexWaiter(&word.word, @intFromEnum(how), how == .futex_shared);
-            // Where other processes write, one may take an arm away and wake no thread.
-            if (on.geometry.is_shared) limit_ns = @min(limit_ns, bell.shared_sleep_ns_max);
+            // Where other processes write, one may take an arm away and wake no thread; where receivers share
+            // the rings, the one that is woken may be busy.
+            const looks_around = on.geometry.is_shared or on.geometry.kind.hasManyReceivers();
+            if (looks_around) limit_ns = @min(limit_ns, bell.shared_sleep_ns_max);
         }
         if (!os.futexWaitAny(waiters[0..self.receivers.len], os.now() +| limit_ns)) {
             os.sleep(@min(limit_ns, look_again_ns));
