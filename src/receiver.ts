@@ -30,7 +30,7 @@ import { Run, type RunHandler, type RunOptions } from "./run.ts";
 import { readCounters } from "./statistics.ts";
 import type { RoomSetter } from "./sender.ts";
 import { checkTicket, isConsistent, layoutOfTicket, type ReceiverTicket } from "./ticket.ts";
-import { Answers, hold, type Holder, holdThisTurn, isTurnOver, letGo } from "./turn.ts";
+import { Answers, hold, type Holder, holdThisTurn, isTurnOver, letGo, turnEnd } from "./turn.ts";
 import { isTypedArray } from "./typed_array.ts";
 import { type PollBudget, Waiter, type WaitTarget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
@@ -417,15 +417,17 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     try {
       const limits = options === undefined ? undefined : limitsOf("receive", options);
       this.#checkFree();
-      if (--this.#answers.left >= 0 || !this.#answers.areOver()) {
-        const there = this.#poll();
-        if (there > 0) {
-          return Promise.resolve(this.#takeOne());
-        }
-        if (there === ended) {
-          this.#end();
-          return Promise.reject(this.#endError());
-        }
+      const there = this.#poll();
+      if (there > 0) {
+        const value = this.#takeOne();
+        const answers = this.#answers;
+        return --answers.left >= 0 || !answers.areOver()
+          ? Promise.resolve(value)
+          : turnEnd().then(() => value);
+      }
+      if (there === ended) {
+        this.#end();
+        return Promise.reject(this.#endError());
       }
       return this.#enqueue(this.#claim, this.#receiving, limits);
     } catch (error) {

@@ -61,7 +61,8 @@ export function isTurnOver(): boolean {
 
 const resolved: Promise<void> = Promise.resolve();
 
-function turnEnd(): Promise<void> {
+/** Resolves in the next turn of the event loop. */
+export function turnEnd(): Promise<void> {
   markTurn();
   end ??= Promise.withResolvers();
   return end.promise;
