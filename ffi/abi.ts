@@ -203,6 +203,13 @@ export const symbols = {
     ],
     result: "i32",
   },
+  millrace_sender_force: {
+    parameters: [
+      "u32", // uint32_t sender
+      "u32", // uint32_t slots_min
+    ],
+    result: "i32",
+  },
   millrace_sender_wait: {
     parameters: [
       "u32", // uint32_t sender
@@ -763,7 +770,7 @@ export const StructBytes = {
   placement: 1064,
   ticket: 32,
   endpointInfo: 32,
-  statistics: 184,
+  statistics: 192,
   ringStatistics: 56,
   latency: 56,
   bucket: 16,

@@ -22,7 +22,8 @@ export type CounterName =
   | "senderWakeUps"
   | "receiverWakeUps"
   | "wakeUps"
-  | "redelivered";
+  | "redelivered"
+  | "dropped";
 
 const counters: readonly CounterName[] = [
   "sent",
@@ -38,6 +39,7 @@ const counters: readonly CounterName[] = [
   "receiverWakeUps",
   "wakeUps",
   "redelivered",
+  "dropped",
 ];
 
 /** Options of {@linkcode Channel.stats}. */

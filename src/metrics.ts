@@ -66,6 +66,13 @@ export const metrics: readonly Metric[] = [
     read: ({ redelivered }) => one(redelivered),
   },
   {
+    name: "dropped.messages",
+    type: "counter",
+    unit: "{message}",
+    help: "Messages that their sender dropped to make room for newer ones",
+    read: ({ dropped }) => one(dropped),
+  },
+  {
     name: "sent.bytes",
     type: "counter",
     unit: "By",

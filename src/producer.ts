@@ -100,6 +100,24 @@ export abstract class Producer<Value> implements StorePlace {
    */
   abstract check(value: Value): void;
 
+  /** Whether a message in the ring is all there is of it. */
+  get canDrop(): boolean {
+    return this.staging === undefined;
+  }
+
+  /**
+   * Makes room for what the last refused put needs, by dropping the oldest messages that no receiver has
+   * claimed. False: what is in the way has been claimed.
+   */
+  force(): boolean {
+    const { endpoint } = this;
+    const answer = endpoint.symbols.millrace_sender_force(endpoint.handle, this.slotsNeeded);
+    if (answer < 0) throw errorOf(answer, "force a send");
+    const bells = endpoint.mailbox[2] as number;
+    if (bells !== 0) endpoint.bells.ring(bells, endpoint.info.index);
+    return answer === 1;
+  }
+
   /** Waits for what the last refused put needs, blocking this thread. */
   waitNative(strategy: number, timeoutUs: number): void {
     const { symbols, handle } = this.endpoint;

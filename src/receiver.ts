@@ -325,9 +325,8 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   /** Values sent and not yet received, over all senders. */
   get size(): number {
     this.#checkOpen();
-    const { sent, received } = readCounters(this.#endpoint);
     // A sender counts what it has published just after it has: some of it may be received by then.
-    return Math.max(0, sent - received - this.#consumer.unsettledMessages);
+    return Math.max(0, readCounters(this.#endpoint).size - this.#consumer.unsettledMessages);
   }
 
   /** Whether the channel is closed, or this receiver is. Values may still be there to receive. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CloseState, Role } from "../ffi/abi.ts";
+import { CloseState, Kind, Role } from "../ffi/abi.ts";
 import { Bells } from "./bells.ts";
 import { recordSlotBytes, type Window } from "./codec.ts";
 import { checkFunction, checkInteger } from "./check.ts";
@@ -241,6 +241,55 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
     if (isAdmitted) return producer.put(value) && this.#publishOne();
     producer.check(value);
     return false;
+  }
+
+  /**
+   * Sends a value now: if the ring is full, the oldest messages of this sender are dropped to make room for
+   * it, as many as need be, and counted in `stats().dropped`. For what matters only while it is new: the
+   * position of a thing, a price, a frame.
+   *
+   * Only receivers take from the ring of an mpsc or spsc channel, so there it is a `TypeError`. Where
+   * receivers share a channel (spmc, mpmc), a message that one has claimed is not dropped, nor are those
+   * behind it: `for await`, `run()` and `claim` hold what they are at work on, `receive()` does not.
+   *
+   * What waits in `send()` and `sendAll()` of this sender goes first, and drops older messages, too.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { spmc, u32 } from "millrace";
+   *
+   * using channel = spmc(u32, { capacity: 2 });
+   * const sender = channel.sender();
+   * const receiver = channel.receiver();
+   * for (const value of [1, 2, 3, 4]) assert(sender.forceSend(value));
+   * assert.deepEqual([...receiver.receiveBatch(9)], [3, 4]);
+   * assert(channel.stats().dropped === 2);
+   * ```
+   *
+   * @returns Whether it was sent; false when a receiver is at work on what is in the way, or the channel is
+   *   closed.
+   * @throws {TypeError} If the kind of the channel does not allow it, its messages are slabs or go through a
+   *   pool, or the value has the wrong type for the layout.
+   * @throws {RangeError} If it is outside the layout's range, or longer than half the ring.
+   * @throws {ChannelClosedError} If this sender has been closed (`"ENDPOINT_CLOSED"`).
+   */
+  forceSend(value: Value): boolean {
+    const { kind } = this.#endpoint.info;
+    const producer = this.#producer;
+    if (kind !== Kind.spmc && kind !== Kind.mpmc) {
+      throw new TypeError(
+        "Cannot force a send: from the ring of an mpsc or spsc channel only its receiver takes messages; " +
+          "use spmc or mpmc",
+      );
+    }
+    if (!producer.canDrop) {
+      throw new TypeError("Cannot force a send: the messages are slabs, or go through a pool");
+    }
+    while (!this.trySend(value)) {
+      if (this.closed || !producer.force()) return false;
+    }
+    return true;
   }
 
   /** Publishes the value just put, and what the writer had put before it. */

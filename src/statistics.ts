@@ -62,6 +62,11 @@ export interface Statistics {
    * again. Always 0 for the kinds with one receiver.
    */
   readonly redelivered: number;
+  /**
+   * Messages that their sender dropped to make room, by {@linkcode Sender.forceSend}: they were sent, and
+   * not received.
+   */
+  readonly dropped: number;
   /** Senders open now; those that are still to be closed after the channel was do not count. */
   readonly senders: number;
   /** Receivers open now. */
@@ -112,7 +117,7 @@ export interface RingStatistics {
   readonly ring: number;
   /** Messages sent through it. */
   readonly sent: number;
-  /** Messages received from it. */
+  /** Messages received from it, or dropped. */
   readonly received: number;
   /** Messages in it. */
   readonly size: number;
@@ -167,7 +172,7 @@ function readWords(endpoint: Endpoint): number[] {
 function countersOf(words: readonly number[]): Counters {
   const [
     sent = 0,
-    received = 0,
+    taken = 0,
     commits = 0,
     releases = 0,
     timesFull = 0,
@@ -188,12 +193,14 @@ function countersOf(words: readonly number[]): Counters {
     receiverWakeUps = 0,
     redelivered = 0,
     receivers = 0,
+    _ringsUsed = 0,
+    dropped = 0,
   ] = words;
   return {
     sent,
-    received,
+    received: Math.max(0, taken - dropped),
     // The receiver may have moved on between the two counts.
-    size: Math.max(0, sent - received),
+    size: Math.max(0, sent - taken),
     bytesSent,
     bytesReceived,
     slotsUsed,
@@ -208,6 +215,7 @@ function countersOf(words: readonly number[]): Counters {
     receiverWakeUps,
     wakeUps: senderWakeUps + receiverWakeUps,
     redelivered,
+    dropped,
     senders,
     receivers,
     senderReferences,

@@ -103,6 +103,7 @@ test("prometheusText() is scraped over HTTP and parsed as what stats() says", as
     millrace_sent_messages_total: [1000, 4],
     millrace_received_messages_total: [1000, 0],
     millrace_redelivered_messages_total: [0, 0],
+    millrace_dropped_messages_total: [0, 0],
     millrace_sent_bytes_total: [16_000, 16],
     millrace_received_bytes_total: [16_000, 0],
     millrace_sent_batches_total: [stats.commits, 2],

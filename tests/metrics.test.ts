@@ -326,6 +326,7 @@ for (const [kind, create] of Object.entries(kinds)) {
       receiverWakeUps: 0,
       wakeUps: 0,
       redelivered: 0,
+      dropped: 0,
       sentPerSecond: rate(16),
       receivedPerSecond: rate(6),
       bytesSentPerSecond: rate(64),

@@ -203,6 +203,7 @@ typedef struct millrace_statistics {
     uint64_t redelivered; /* messages a receiver that died had claimed, handed out again */
     uint64_t receivers;
     uint64_t rings_used; /* rings that ever had a sender */
+    uint64_t messages_dropped; /* of messages_received: those that their sender dropped to make room */
 } millrace_statistics;
 
 /* One ring. The counters go on when another sender gets it. */
@@ -393,6 +394,11 @@ int32_t millrace_endpoint_placement(uint32_t endpoint, uint32_t ring, millrace_p
 int32_t millrace_sender_reserve(uint32_t sender, uint32_t slots_min);
 /* Publishes granted slots; answers the bells to ring. */
 int32_t millrace_sender_commit(uint32_t sender, uint32_t slots, uint32_t messages);
+/* Of kinds with several receivers: makes room for slots_min slots by dropping the oldest messages of this
+ * sender that no receiver has claimed. 1: there is room, or the channel is closed. 0: what is in the way has
+ * been claimed, and is being read. The bells to ring are in the mailbox. The messages must not be slabs or lie
+ * in a pool. MILLRACE_INVALID_ARGUMENT: the kind has one receiver, which alone takes from a ring. */
+int32_t millrace_sender_force(uint32_t sender, uint32_t slots_min);
 /* 1: there is room, or the channel is closed. 0: the time is up. */
 int32_t millrace_sender_wait(uint32_t sender, uint32_t slots_min, uint32_t strategy, uint32_t timeout_us);
 /* 1: the sender's bell is armed. 0: there is room, or the channel is closed. 2: as of the channel. */

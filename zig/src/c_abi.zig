@@ -485,6 +485,17 @@ export fn millrace_sender_commit(handle: u32, slots: u32, messages: u32) i32 {
     };
 }
 
+/// 1: there is room, or the ring is sealed. 0: what is in the way is being read.
+export fn millrace_sender_force(handle: u32, slots_min: u32) i32 {
+    const slot = endpoint.findSender(handle) catch |err| return Status.of(err);
+    const sender = &slot.body.sender;
+    const is_possible = sender.segment.geometry.kind.hasManyReceivers() and slot.channel.pool == null;
+    if (!is_possible or slots_min == 0 or slots_min > sender.producer.capacity) return Status.invalid_argument.number();
+    const forced = sender.force(slots_min);
+    slot.mailbox.bells = @bitCast(forced.bells);
+    return @intFromBool(forced.has_room);
+}
+
 /// 1: there is room, or the ring is sealed. 0: the time is up.
 export fn millrace_sender_wait(handle: u32, slots_min: u32, strategy: u32, timeout_us: u32) i32 {
     const slot = endpoint.findSender(handle) catch |err| return Status.of(err);

@@ -845,6 +845,96 @@ pub const Shared = struct {
     }
 };
 
+/// What a sender does to drop messages of its own ring that no receiver has claimed.
+///
+/// It claims the oldest as a receiver would, by a swap of the cursor, but without a gate: it does not read
+/// the run afterwards, and nobody else writes there. (What it reads of the run before, the length of a
+/// record, it has written itself; where others write, it is checked.) Of the receivers that are about to
+/// claim the same run each finds the cursor moved, and withdraws its gate.
+///
+/// Room begins at the head. So there is nothing to be gained while the head is held back by an older claim,
+/// and nothing is dropped then.
+pub const Dropping = struct {
+    segment: Segment,
+    ring: u32,
+    has_records: bool,
+    has_dropped: bool = false,
+    bells: Bells = .{},
+
+    pub fn init(segment: Segment, ring: u32, has_records: bool) Dropping {
+        return .{ .segment = segment, .ring = ring, .has_records = has_records };
+    }
+
+    /// For a receiver that withdraws its gate; one that was stopped in the middle is not waited for.
+    const looks_max = 1 << 10;
+
+    /// False: what is in the way is claimed, and nothing was dropped.
+    pub fn dropOldest(self: *Dropping) bool {
+        const segment = self.segment;
+        const consumer_line = segment.consumerLine(self.ring);
+        const producer_line = segment.producerLine(self.ring);
+        const capacity = segment.geometry.capacity;
+        var looks: u32 = 0;
+        for (0..attempts_max) |_| {
+            // SC: partner of the swaps of the cursor, and of that of the head in moveHead().
+            const cursor = consumer_line.claimed.load(.seq_cst);
+            if (consumer_line.head.load(.seq_cst) != cursor) {
+                if (self.moveHeadTo(cursor)) return true;
+                // After a drop the gate that holds the head is one that is about to be withdrawn.
+                if (!self.has_dropped or looks == looks_max) return false;
+                looks += 1;
+                os.yieldThread();
+                if (segment.geometry.is_shared and !ledger.isOpen(segment)) return true;
+                continue;
+            }
+            // Our own word.
+            const available = ((producer_line.tail.raw & ~ring_module.closed_bit) -% cursor) >> 1;
+            if (available == 0) return true; // the ring is empty: there is room, or it is sealed
+            if (available > capacity) return self.fail();
+            const position = (cursor >> 1) & (capacity - 1);
+            const run = @min(available, capacity - position);
+            const slots = self.slotsOfOldest(position, run) orelse return self.fail();
+            // SC: of this and the swaps of receivers one is first. Who is too late looks again.
+            if (consumer_line.claimed.cmpxchgStrong(cursor, cursor +% (slots.all << 1), .seq_cst, .seq_cst) != null) continue;
+            self.has_dropped = true;
+            _ = consumer_line.messages.fetchAdd(slots.messages, .monotonic);
+            // One writer: a load and a store.
+            producer_line.dropped.store(producer_line.dropped.raw +% slots.messages, .monotonic);
+            _ = self.moveHeadTo(cursor +% (slots.all << 1));
+            return true;
+        }
+        return false;
+    }
+
+    /// Moves the head, with all that belongs to it: a ring that has been sealed meanwhile may be empty now.
+    /// Whether it is where it was to go.
+    fn moveHeadTo(self: *Dropping, cursor: u32) bool {
+        var helper: Shared = .{ .segment = self.segment, .has_records = self.has_records, .line = 0 };
+        helper.helpHead(self.ring);
+        self.bells = @bitCast(@as(u32, @bitCast(self.bells)) | @as(u32, @bitCast(helper.bells)));
+        // Or beyond, when receivers have claimed and released meanwhile.
+        return @as(i32, @bitCast(self.segment.consumerLine(self.ring).head.load(.seq_cst) -% cursor)) >= 0;
+    }
+
+    const Slots = struct { all: u32, messages: u32 };
+
+    /// The first message of a run, and the padding in front of it. Null: the records cannot be.
+    fn slotsOfOldest(self: *const Dropping, position: u32, run: u32) ?Slots {
+        if (!self.has_records) return .{ .all = 1, .messages = 1 };
+        var records: Records = .{ .data = self.segment.data(self.ring), .position = position, .slots = run };
+        while (records.slots != 0) {
+            const is_padding = records.step() orelse return null;
+            if (!is_padding) return .{ .all = run - records.slots, .messages = 1 };
+        }
+        return .{ .all = run, .messages = 0 };
+    }
+
+    fn fail(self: *Dropping) bool {
+        self.bells = channel.poison(self.segment);
+        return true;
+    }
+};
+
 /// For a waker whose wake-up may have come to a thread that is busy: wakes one more receiver if there is
 /// something that nobody has claimed. Null: nothing is, or nobody sleeps.
 pub fn wakeAnother(segment: Segment) ?Bells {
@@ -893,6 +983,7 @@ pub const Records = struct {
     }
 };
 
+const Receiver = @import("receiver.zig").Receiver;
 const Sender = @import("sender.zig").Sender;
 
 const Scene = struct {
@@ -935,6 +1026,116 @@ test "a ring that fills up on its way out of the ready set is not left behind" {
     // So `slow` must take it itself.
     try std.testing.expect(!slow.leaveEmpty(0));
     try std.testing.expectEqual(.claimed, slow.claim(0, 0));
+}
+
+test "a sender drops the oldest that nobody has claimed, and nothing where the head is held back" {
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = 4,
+        .receivers_max = 2,
+    }), (1 << 31) - 4);
+    defer segment.destroy();
+    var sender = try Sender.open(segment, false);
+    var shared = try Shared.open(segment, false);
+    var scene: Scene = .{ .segment = segment, .sender = sender };
+    for (0..4) |_| _ = try scene.commit();
+    sender = scene.sender;
+    // Nobody has claimed anything: the first goes.
+    try std.testing.expect(sender.force(1).has_room);
+    try std.testing.expect(sender.hasRoomFor(1) and !sender.hasRoomFor(2));
+    // The next is in the hands of a receiver: nothing behind it is dropped.
+    try std.testing.expectEqual(.claimed, shared.claim(0, 1));
+    try std.testing.expect(!sender.force(2).has_room);
+    try std.testing.expectEqual(1, segment.producerLine(0).dropped.raw);
+    _ = shared.release(1, 1);
+    try std.testing.expect(sender.force(4).has_room);
+    try std.testing.expectEqual(3, segment.producerLine(0).dropped.raw);
+    try std.testing.expectEqual(.empty, shared.claim(0, 0));
+    // A gate that is not yet withdrawn, of a claim that will fail, is waited for, and not for ever.
+    scene.sender = sender;
+    for (0..4) |_| _ = try scene.commit();
+    const cursor = segment.consumerLine(0).claimed.raw;
+    segment.receiverLine(shared.line).gate.store(gateOf(0, cursor), .seq_cst);
+    try std.testing.expect(!scene.sender.force(1).has_room);
+    try std.testing.expectEqual(4, segment.producerLine(0).dropped.raw);
+    segment.receiverLine(shared.line).gate.store(0, .seq_cst);
+    try std.testing.expect(scene.sender.force(1).has_room);
+    try std.testing.expectEqual(4, segment.producerLine(0).dropped.raw);
+}
+
+test "a sender that drops what is left of a channel that closes meanwhile ends it" {
+    var scene = try Scene.open(.spmc);
+    defer scene.segment.destroy();
+    var receiver = try Shared.open(scene.segment, false);
+    for (0..2) |_| _ = try scene.commit();
+    _ = channel.close(scene.segment, .closed, .can_ring);
+    var dropping: Dropping = .init(scene.segment, 0, false);
+    while (scene.segment.consumerLine(0).head.raw >> 1 != 2) try std.testing.expect(dropping.dropOldest());
+    _ = scene.sender.close(.can_ring);
+    try std.testing.expectEqual(.empty, receiver.claim(0, 0));
+    try std.testing.expect(channel.hasEnded(scene.segment));
+}
+
+test "what senders drop and receivers claim is each message once, whoever is faster" {
+    const senders_max = 2;
+    const per_sender = 50_000;
+    const segment = try Segment.create(try segment_module.Geometry.init(.{
+        .kind = .mpmc,
+        .slot_bytes = 8,
+        .capacity = 8,
+        .senders_max = senders_max,
+        .receivers_max = 2,
+    }), (1 << 31) - 100);
+    defer segment.destroy();
+    const Worker = struct {
+        fn send(on: Segment, refused: *u64) void {
+            var sender = Sender.open(on, false) catch unreachable;
+            for (0..per_sender) |value| {
+                if (!sender.force(1).has_room) {
+                    refused.* += 1;
+                    continue;
+                }
+                std.debug.assert(sender.producer.reserve(1) == .slots);
+                const at = sender.producer.data + @as(u64, sender.producer.position()) * 8;
+                @as(*u64, @ptrCast(@alignCast(at))).* = value + 1;
+                _ = sender.commit(1, 1);
+            }
+            _ = sender.close(.can_ring);
+        }
+
+        fn receive(on: Segment, counts: *[2]u64) void {
+            var receiver = Receiver.open(on, false) catch unreachable;
+            var last: [senders_max]u64 = @splat(0);
+            while (true) switch (receiver.poll(1)) {
+                .window => {
+                    const window = receiver.window();
+                    const at = on.data(window.ring) + @as(u64, window.position) * 8;
+                    const value = @as(*const u64, @ptrCast(@alignCast(at))).*;
+                    // In order, none twice, and never what was written over it.
+                    if (value <= last[window.ring] or value > per_sender) counts[1] += 1;
+                    last[window.ring] = value;
+                    counts[0] += 1;
+                    _ = receiver.release(1, 1);
+                },
+                .empty => os.yieldThread(),
+                else => return,
+            };
+        }
+    };
+    const keeps_open = try Sender.open(segment, false);
+    _ = keeps_open;
+    var counts: [2][2]u64 = @splat(@splat(0));
+    var refused: [1]u64 = @splat(0);
+    var receivers: [2]std.Thread = undefined;
+    for (&receivers, &counts) |*thread, *count| thread.* = try std.Thread.spawn(.{}, Worker.receive, .{ segment, count });
+    const sender = try std.Thread.spawn(.{}, Worker.send, .{ segment, &refused[0] });
+    sender.join();
+    _ = channel.close(segment, .closed, .can_ring);
+    for (&receivers) |*thread| thread.join();
+    const dropped = segment.producerLine(1).dropped.raw;
+    try std.testing.expectEqual(0, counts[0][1] + counts[1][1]);
+    try std.testing.expectEqual(per_sender - refused[0], counts[0][0] + counts[1][0] + dropped);
 }
 
 test "the bells of two receivers are not taken for those of a third" {

@@ -199,7 +199,9 @@ pub const ProducerLine = extern struct {
     /// 1: its sender has closed, or died. Until then it may look at what it wrote and could not send, also
     /// when the channel is closed and the ring given back.
     is_left: std.atomic.Value(u32),
-    _: [line_bytes - 64]u8,
+    /// Messages that the producer took out itself, to make room.
+    dropped: std.atomic.Value(u64),
+    _: [line_bytes - 72]u8,
 
     /// Whether somebody has the ring, or has left something in it.
     pub inline fn isClaimed(self: *const ProducerLine) bool {

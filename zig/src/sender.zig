@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const channel = @import("channel.zig");
+const claims = @import("claims.zig");
 const ledger = @import("ledger.zig");
 const placement = @import("placement.zig");
 const ring_module = @import("ring.zig");
@@ -159,6 +160,17 @@ pub const Sender = struct {
     fn announce(self: *Sender) Bells {
         self.segment.control().ready.add(self.producer.ring);
         return channel.wakeReceiver(self.segment);
+    }
+
+    pub const Forced = struct { has_room: bool, bells: Bells };
+
+    /// Makes room by dropping the oldest messages; see claims.zig.
+    pub fn force(self: *Sender, slots_min: u32) Forced {
+        var dropping: claims.Dropping = .init(self.segment, self.producer.ring, self.producer.has_records);
+        const has_room = while (!self.hasRoomFor(slots_min)) {
+            if (!dropping.dropOldest()) break false;
+        } else true;
+        return .{ .has_room = has_room, .bells = dropping.bells };
     }
 
     /// Waits for room for `slots_min` slots. Returns whether there is room or the ring is sealed.

@@ -38,6 +38,8 @@ pub const Channel = extern struct {
     receivers: u64 = 0,
     /// Rings that ever had a sender: as many as ofRings() can tell of, or more.
     rings_used: u64 = 0,
+    /// Of those received, as far as they are no longer in the rings: nobody got these.
+    messages_dropped: u64 = 0,
 };
 
 pub const Ring = extern struct {
@@ -118,6 +120,7 @@ pub fn ofChannel(segment: Segment) Channel {
         const told = ofRing(segment, ring);
         sum.messages_sent +%= told.messages_sent;
         sum.messages_received +%= told.messages_received;
+        sum.messages_dropped +%= line.dropped.load(.monotonic);
         sum.times_full +%= told.times_full;
         sum.times_slept +%= told.times_slept;
         sum.slots_used +%= told.slots_used;
