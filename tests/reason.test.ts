@@ -24,7 +24,8 @@ import {
   utf8,
 } from "../mod.ts";
 import { Limits } from "../ffi/abi.ts";
-import { encodeReason } from "../src/reason.ts";
+import type { Endpoint } from "../src/endpoint.ts";
+import { encodeReason, readReason } from "../src/reason.ts";
 import { endpointClosed, isPending, rejectionOf, within } from "./support/bounded.ts";
 import { fill, pair } from "./support/channels.ts";
 import { startChild } from "./support/runtime.ts";
@@ -413,4 +414,57 @@ test("a reason whose own code disposes of the channel, or closes the sender, doe
     },
   });
   assert.equal(other.closed, true);
+});
+
+/** What is made of bytes that lie where the reason of a channel does, whoever wrote them. */
+function revived(bytes: Uint8Array): unknown {
+  const symbols = {
+    millrace_endpoint_reason: (_handle: number, buffer: Uint8Array) => {
+      buffer.set(bytes);
+      return bytes.length;
+    },
+  };
+  return readReason({ handle: 1, symbols } as unknown as Endpoint)?.reason;
+}
+
+test("a reason that native code gives is its text", () => {
+  const bytesOf = (text: string) => new TextEncoder().encode(text);
+  for (const text of ["over", "the disk is full", "5", "null", "[]", '{"other":1}', "{", "💧"]) {
+    assert.equal(revived(bytesOf(text)), text);
+  }
+  assert.equal(revived(new Uint8Array([0x6f, 0x6b, 0xff])), "ok\ufffd");
+  assert.equal(readReason({ handle: 0 } as Endpoint), undefined);
+});
+
+test("a reason that a peer garbles is an error of some kind, or a value: never a throw, a hang or a class of its own", () => {
+  const whole = encodeReason(new TypeError("no", { cause: new DOMException("x", "AbortError") }));
+  let random = 1;
+  const next = (below: number) => {
+    random = (Math.imul(random, 1103515245) + 12345) >>> 0;
+    return (random >>> 8) % below;
+  };
+  for (let round = 0; round < 5000; round++) {
+    const bytes = whole.slice();
+    for (let count = next(4); count >= 0; count--) bytes[next(bytes.length)] = 32 + next(95);
+    void revived(bytes.subarray(0, round % 3 === 0 ? next(bytes.length) : bytes.length));
+  }
+  for (
+    const described of [
+      { error: null },
+      { error: 7 },
+      { error: { name: {}, message: [] } },
+      { error: { name: "UnsupportedPlatformError", message: "x", code: "X" } },
+      { error: { name: "constructor", message: "x", code: "__proto__" } },
+      { error: { name: "__proto__", message: "x", dom: true, cause: { error: {} } } },
+      { error: { message: "x", cause: 5 } },
+    ]
+  ) {
+    const reason = revived(new TextEncoder().encode(JSON.stringify(described)));
+    assert.ok(reason instanceof Error, JSON.stringify(described));
+    assert.equal(typeof reason.message, "string");
+    assert.equal(typeof reason.name, "string");
+  }
+  let deep = '{"error":{}}';
+  while (deep.length < Limits.reasonBytes - 20) deep = `{"error":{"cause":${deep}}}`;
+  assert.ok(revived(new TextEncoder().encode(deep)) instanceof Error);
 });

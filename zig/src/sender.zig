@@ -118,18 +118,19 @@ pub const Sender = struct {
 
     /// Does for a sender in another process what it cannot do itself: close().
     pub fn sealLeft(segment: Segment, ring: u32) void {
-        ring_module.seal(segment.producerLine(ring));
         leave(segment, ring);
         segment.control().ready.add(ring);
         channel.wakeReceivers(segment, .cannot_ring);
     }
 
-    /// Nobody looks at the sealed ring any more but receivers.
+    /// Seals the ring, at which nobody looks any more but receivers.
     fn leave(segment: Segment, ring: u32) void {
         const line = segment.producerLine(ring);
-        // SC, and then the look: its partners are the compare-and-swap and the look in giveBack(), of a
-        // ring that a close has sealed. One of the two comes last, and gives the memory back.
+        // Before the seal: a receiver that sees ours gives the memory back with the ring. SC, and then the
+        // look below: its partners are the compare-and-swap and the look in giveBack(), of a ring that a
+        // close has sealed. One of the two comes last, and gives the memory back.
         line.is_left.store(1, .seq_cst);
+        ring_module.seal(line);
         ledger.leaveRing(segment, ring);
         if (ledger.isOpen(segment)) return; // a receiver will, and afterwards it may be another's
         if (segment_module.stateOf(line.tenancy.load(.seq_cst)) == .free) placement.emptyRing(segment, ring);
@@ -209,7 +210,6 @@ pub const Sender = struct {
 
     /// Seals the ring: what was committed is delivered, what was not never was.
     pub fn close(self: *Sender, ringer: Ringer) Bells {
-        ring_module.seal(self.producer.line);
         leave(self.segment, self.producer.ring);
         self.segment.control().ready.add(self.producer.ring);
         if (ringer == .can_ring) return channel.wakeReceiver(self.segment);
