@@ -72,7 +72,7 @@ const words = {
 };
 const ended = { name: "ChannelClosedError", code: "CHANNEL_CLOSED" };
 /** Only a hang reaches it. */
-const limitMs = 20_000;
+const limitMs = 60_000;
 const corrupt = { name: "CorruptSegmentError", code: "CORRUPT_SEGMENT" };
 
 /** The memory of a channel, as another process has it. */

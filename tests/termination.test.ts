@@ -39,7 +39,7 @@ const { symbols } = loadLibrary();
 const crew = new Crew();
 after(() => crew[Symbol.dispose]());
 
-const limitMs = 20_000;
+const limitMs = 60_000;
 const testLimit = { timeout: 120_000 };
 const trialsAtOnce = 8;
 const waits: readonly WaitStrategy[] = ["block", "phased", "yield", "sleep", "spin"];

@@ -76,6 +76,12 @@ for (const mode of ["receiver", "run", "sender", "writer", "pool", "slabs", "dra
 
 // ---- CPU time ----
 
+/**
+ * What is asleep for a while may use, in all its threads: how much it is does not depend on what else the
+ * machine does. What polls goes on until it has used twice as much, and then says so.
+ */
+const asleepMostMs = 200;
+
 async function cpuMs(...parameters: string[]): Promise<number> {
   const child = await runChild("child_waiting.ts", parameters);
   assert.equal(child.code, 0, child.stderr);
@@ -83,24 +89,20 @@ async function cpuMs(...parameters: string[]): Promise<number> {
   return cpuMs;
 }
 
-test("an idle receiver, loop, sender or drained() is asleep: a small part of the CPU a polling one uses", async () => {
-  const [polling, ...idle] = await Promise.all(
-    ["polling", "idle", "idleRun", "idleSend", "idleDrained", "idleShared"].map((mode) =>
-      cpuMs(mode)
-    ),
+test("an idle receiver, loop, sender or drained() is asleep, and uses next to no CPU", async () => {
+  const idle = await Promise.all(
+    ["idle", "idleRun", "idleSend", "idleDrained", "idleShared"].map((mode) => cpuMs(mode)),
   );
-  for (const used of idle) {
-    assert.ok(used < (polling ?? 0) / 5, `idle ${idle} ms, polling ${polling} ms`);
-  }
+  for (const used of idle) assert.ok(used < asleepMostMs, `idle ${idle} ms`);
+  assert.ok(await cpuMs("polling") >= 2 * asleepMostMs, "what is measured is what polling uses");
 });
 
-test('"block" and "timed" use no CPU while idle, "spin" a whole core', async () => {
-  const [spin, ...asleep] = await Promise.all(
-    ["spin", "block", "timed", "phased"].map((strategy) => cpuMs("blocked", strategy)),
+test('"block", "timed" and "phased" use next to no CPU while idle', async () => {
+  const asleep = await Promise.all(
+    ["block", "timed", "phased"].map((strategy) => cpuMs("blocked", strategy)),
   );
-  for (const used of asleep) {
-    assert.ok(used < (spin ?? 0) / 5, `asleep ${asleep} ms, spinning ${spin} ms`);
-  }
+  for (const used of asleep) assert.ok(used < asleepMostMs, `asleep ${asleep} ms`);
+  assert.ok(await cpuMs("spinning") >= 2 * asleepMostMs, "what is measured is what spinning uses");
 });
 
 // ---- polling and the event loop ----
@@ -170,9 +172,8 @@ test("two ends in one thread converse with every polling budget", async () => {
 
 // ---- blocking waits ----
 
-/** Far longer than any wake-up takes; far shorter than the timeout of the wait itself. */
-const promptMs = 5000;
-const nativeTimeoutMs = 20_000;
+/** Longer than any test: no wait ends because its time is up. */
+const nativeTimeoutMs = 600_000;
 
 const kinds = { mpsc, spsc, spmc, mpmc };
 const waits = Object.entries(kinds).flatMap(([kind, create]) =>
@@ -204,9 +205,7 @@ for (const { kind, create, strategy, number } of waits) {
         else if (event === "close of the receiver") receiver?.close();
         else if (role === "sender") assert.equal(receiver?.receiveBatch(1).length, 1);
         else channel.sender().trySend(1);
-        const { answer, tookMs } = await within(waited, "the native wait", nativeTimeoutMs + 5000);
-        assert.equal(answer, 1);
-        assert.ok(tookMs < promptMs, `${role}, ${event}: took ${tookMs} ms`);
+        assert.equal(await within(waited, `the native wait: ${role}, ${event}`), 1);
         receiver?.close();
       }
     }

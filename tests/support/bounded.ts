@@ -6,8 +6,8 @@
 
 import assert from "node:assert/strict";
 
-/** Far beyond what anything here takes on a slow machine: only a hang reaches it. */
-const limitMsDefault = 10_000;
+/** Far beyond what anything here takes on a slow and busy machine: only a hang reaches it. */
+const limitMsDefault = 60_000;
 
 /** Waits for a promise; throws when it takes longer than `limitMs`. */
 export async function within<Value>(
@@ -36,6 +36,20 @@ export async function until(
   while (!condition()) {
     if (performance.now() >= deadline) throw new Error(`Waited ${limitMs} ms until ${what}`);
     await nextTurn();
+  }
+}
+
+/** Blocks this thread until `condition()` is true, so that nothing of its event loop can make it so. */
+export function untilBlocked(
+  condition: () => boolean,
+  what: string,
+  limitMs = limitMsDefault,
+): void {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  const deadline = performance.now() + limitMs;
+  while (!condition()) {
+    if (performance.now() >= deadline) throw new Error(`Waited ${limitMs} ms until ${what}`);
+    Atomics.wait(never, 0, 0, 1);
   }
 }
 

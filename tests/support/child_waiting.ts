@@ -12,9 +12,21 @@ import { TestWorker } from "./workers.ts";
 
 /** How long the modes that measure CPU time wait. */
 const measureMs = 1500;
+/** How much CPU time those use that do not sleep: until then they go on. */
+const usedMs = 400;
 
 function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Waits until this process has used so much CPU time. */
+async function haveUsed(): Promise<void> {
+  const before = process.cpuUsage();
+  const used = () => {
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000;
+  };
+  while (used() < usedMs) await sleep(50);
 }
 
 /** Calls back later; by itself it does not keep the process alive. */
@@ -167,31 +179,35 @@ const modes: Record<string, () => unknown> = {
     measure(async () => {
       const polled = mpsc(u32, { pollBudget: 1e9 });
       const pending = polled.receiver().receive();
-      await sleep(measureMs);
+      await haveUsed();
       polled.close();
       await pending.catch(() => {});
     }),
-  async blocked() {
-    await using worker = new TestWorker("web");
-    const other = mpsc(u32);
-    const blocked = worker.call(
-      "blockIdle",
-      other.receiverTicket(),
-      argument as WaitStrategy,
-      60_000,
-    );
-    blocked.catch(() => {});
-    await within(
-      (async () => {
-        while (other.stats().receiver !== "open") await sleep(10);
-      })(),
-      "the Worker to open its receiver",
-    );
-    await measure(() => sleep(measureMs));
-    other.close();
-    await blocked.catch(() => {});
-  },
+  blocked: () => blocked(argument as WaitStrategy, () => sleep(measureMs)),
+  spinning: () => blocked("spin", haveUsed),
 };
+
+/** Measures a Worker that blocks in a receive, while `wait` runs. */
+async function blocked(strategy: WaitStrategy, wait: () => Promise<void>): Promise<void> {
+  await using worker = new TestWorker("web");
+  const other = mpsc(u32);
+  const waiting = worker.call(
+    "blockIdle",
+    other.receiverTicket(),
+    strategy,
+    600_000,
+  );
+  waiting.catch(() => {});
+  await within(
+    (async () => {
+      while (other.stats().receiver !== "open") await sleep(10);
+    })(),
+    "the Worker to open its receiver",
+  );
+  await measure(wait);
+  other.close();
+  await waiting.catch(() => {});
+}
 
 const run = modes[mode];
 if (run === undefined) throw new Error(`there is no mode ${mode}`);

@@ -3,6 +3,7 @@
 #include <millrace.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -18,6 +19,9 @@
     } while (0)
 
 enum { BUSY = 60, CAPACITY = 64 };
+
+/* How often the receiver has slept. */
+static _Atomic uint64_t sleeps;
 
 struct job {
     millrace_ticket ticket;
@@ -38,7 +42,9 @@ static void *send_all(void *argument) {
         while (millrace_sender_reserve(sender, 1) == 0) millrace_sender_wait(sender, 1, MILLRACE_BLOCK, 100000);
         slots[mailbox[1]] = value;
         CHECK(millrace_sender_commit(sender, 1, 1) >= 0);
-        if (job->pauses && value % 16 == 0) nanosleep(&(struct timespec){.tv_nsec = 60000}, NULL);
+        /* After each lot of 16 the receiver has to have slept once more. */
+        uint64_t lots = (value - job->first) / 16;
+        while (job->pauses && atomic_load(&sleeps) <= lots) nanosleep(&(struct timespec){.tv_nsec = 60000}, NULL);
     }
     CHECK(millrace_endpoint_close(sender) >= 0);
     return NULL;
@@ -75,7 +81,7 @@ int main(int count_of_arguments, char **arguments) {
     struct epoll_event event = {.events = EPOLLIN};
     CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
     pthread_create(&thread, NULL, send_all, &job);
-    uint64_t sleeps = 0, writes = 0, written;
+    uint64_t writes = 0, written;
     uint32_t received = 0;
     for (;;) {
         int32_t there;
@@ -88,9 +94,9 @@ int main(int count_of_arguments, char **arguments) {
         int32_t armed = millrace_receiver_arm_event_fd(receiver);
         CHECK(armed >= 0);
         if (!armed) continue;
-        sleeps++;
+        atomic_fetch_add(&sleeps, 1);
         /* A lost wake-up ends here. */
-        CHECK(epoll_wait(epoll, &event, 1, 10000) == 1);
+        CHECK(epoll_wait(epoll, &event, 1, 100000) == 1);
         CHECK(read(fd, &written, sizeof written) == sizeof written);
         writes += written;
     }
@@ -100,6 +106,6 @@ int main(int count_of_arguments, char **arguments) {
     CHECK(millrace_channel_dispose(channel) >= 0);
     CHECK(millrace_channels_alive() == 0);
     CHECK(read(fd, &written, sizeof written) < 0); /* with the channel its descriptor is gone */
-    printf("%lu %lu %u %d\n", (unsigned long)sleeps, (unsigned long)writes, received, writes_while_busy);
+    printf("%lu %lu %u %d\n", (unsigned long)atomic_load(&sleeps), (unsigned long)writes, received, writes_while_busy);
     return 0;
 }

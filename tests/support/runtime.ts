@@ -74,8 +74,17 @@ export function runChild(
 }
 
 /** Plays a scene of child_ringers.ts to its good end. */
-export async function runRingers(scene: string, library = ""): Promise<void> {
-  const { code, signal, stdout, stderr } = await runChild("child_ringers.ts", [scene, library], {
+export function runRingers(scene: string, library = ""): Promise<void> {
+  return playScene("child_ringers.ts", scene, library);
+}
+
+/** Plays a scene of child_unwatched.ts to its good end. */
+export function runUnwatched(scene: string, library = ""): Promise<void> {
+  return playScene("child_unwatched.ts", scene, library);
+}
+
+async function playScene(script: string, scene: string, library: string): Promise<void> {
+  const { code, signal, stdout, stderr } = await runChild(script, [scene, library], {
     limitMs: 110_000,
   });
   assert.equal(code, 0, `${signal ?? ""} ${stdout}${stderr}`);
@@ -123,7 +132,7 @@ export function commandOf(
 export function startProgram(
   program: string,
   parameters: readonly string[],
-  { environment = {}, limitMs = 30_000, hasInput = false, inherited }: ChildOptions = {},
+  { environment = {}, limitMs = 100_000, hasInput = false, inherited }: ChildOptions = {},
 ): Child {
   const child = spawn(program, parameters, {
     env: { ...process.env, ...environment, NO_COLOR: "1" },

@@ -12,6 +12,8 @@ import {
   type SenderTicket,
   type WaitStrategy,
 } from "../../mod.ts";
+import { Role } from "../../ffi/abi.ts";
+import { native } from "../../src/native.ts";
 
 /** A value says who sent it and which of that sender's it is. */
 const idShift = 2 ** 24;
@@ -461,12 +463,46 @@ export type Job =
     readonly receipts: Pick<Receipts, "memory" | "perSender">;
   }
   | {
-    /** Blocks for values and sends them on; or sends one and blocks until it has come back. */
-    readonly kind: "forward" | "round trips";
+    /**
+     * Blocks for messages and sends as many on; or sends one and blocks until one has come back. In native
+     * waits that last until they are woken.
+     */
+    readonly kind: "forward natively" | "round trips natively";
     readonly from: ReceiverTicket<number, Uint32Array>;
     readonly to: SenderTicket<number, Uint32Array>;
     readonly count: number;
   };
+
+/** An hour: what is not woken hangs. */
+const foreverUs = 3_600_000_000;
+/** Of `millrace_wait`. */
+const block = 3;
+
+function openNatively(role: number, { right }: { readonly right: BigUint64Array }): number {
+  const [anywhere, info] = [new Uint32Array(2), new BigUint64Array(4)];
+  const handle = native().symbols.millrace_endpoint_open_at(right, role, anywhere, info);
+  if (handle <= 0) throw new Error(`open answered ${handle}`);
+  return handle;
+}
+
+function sendNatively(sender: number): void {
+  const { symbols } = native();
+  while (symbols.millrace_sender_reserve(sender, 1) === 0) {
+    symbols.millrace_sender_wait(sender, 1, block, foreverUs);
+  }
+  const answer = symbols.millrace_sender_commit(sender, 1, 1);
+  if (answer < 0) throw new Error(`commit answered ${answer}`);
+}
+
+function receiveNatively(receiver: number): void {
+  const { symbols } = native();
+  let there: number;
+  while ((there = symbols.millrace_receiver_poll(receiver, 1)) === 0) {
+    symbols.millrace_receiver_wait(receiver, block, foreverUs);
+  }
+  if (there < 0) throw new Error(`poll answered ${there}`);
+  symbols.millrace_receiver_release(receiver, 1, 1);
+}
 
 /** How many of each sender's values were sent, or received. */
 export type JobResult = Record<number, number>;
@@ -486,14 +522,14 @@ export async function perform(job: Job): Promise<JobResult> {
   }
   if (job.kind === "visits") return await visit(job);
   if (job.kind !== "send") {
-    using receiver = Receiver.open(job.from);
-    using sender = Sender.open(job.to);
+    const sender = openNatively(Role.sender, job.to);
+    const receiver = openNatively(Role.receiver, job.from);
     for (let round = 0; round < job.count; round++) {
-      if (job.kind === "round trips") sender.sendSync(round);
-      const value = receiver.receiveSync();
-      if (value !== round) throw new Error(`expected ${round}, received ${value}`);
-      if (job.kind === "forward") sender.sendSync(value);
+      if (job.kind === "round trips natively") sendNatively(sender);
+      receiveNatively(receiver);
+      if (job.kind === "forward natively") sendNatively(sender);
     }
+    for (const handle of [sender, receiver]) native().symbols.millrace_endpoint_close(handle);
     return {};
   }
   const sent: JobResult = {};

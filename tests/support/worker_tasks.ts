@@ -271,14 +271,14 @@ const tasks = {
   },
   /**
    * Opens the receiver natively and blocks in the native wait for up to `timeoutMs`; before it does,
-   * `flag[0]` becomes 1. Gives the native answer and how long it took, in milliseconds.
+   * `flag[0]` becomes 1. Gives the native answer.
    */
   waitNatively(
     ticket: ReceiverTicket<unknown, ArrayLike<unknown>> | SenderTicket<unknown, unknown>,
     strategy: number,
     timeoutMs: number,
     flag: SharedArrayBuffer,
-  ): { answer: number; tookMs: number } {
+  ): number {
     const { symbols } = native();
     const role = ticket.millrace === "sender" ? 0 : 1;
     const handle = symbols.millrace_endpoint_open_at(
@@ -295,13 +295,11 @@ const tasks = {
     const words = new Int32Array(flag);
     Atomics.store(words, 0, 1);
     Atomics.notify(words, 0);
-    const start = performance.now();
     const answer = role === 0
       ? symbols.millrace_sender_wait(handle, 1, strategy, timeoutMs * 1000)
       : symbols.millrace_receiver_wait(handle, strategy, timeoutMs * 1000);
-    const tookMs = performance.now() - start;
     symbols.millrace_endpoint_close(handle);
-    return { answer, tookMs };
+    return answer;
   },
   /** Waits for a value on the event loop, and keeps that busy from when it waits until `hold[1]` is set. */
   async receiveWhileBusy(
