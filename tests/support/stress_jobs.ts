@@ -315,7 +315,9 @@ export async function receiveAs(
       break;
     case "readable and release":
       while (await receiver.ready()) {
-        const values = receiver.readable() as Uint32Array;
+        const values = receiver.readable() as Uint32Array | undefined;
+        // Where receivers share the channel another may have been faster.
+        if (values === undefined) continue;
         // In two parts, so that a window is left half read.
         const half = values.length >>> 1;
         await takeEach(values.slice(0, half));
