@@ -66,6 +66,9 @@ function checkIssuer(action: string, issuer: string): void {
   );
 }
 
+/** The word of the mailbox that the native library reads when the thread ends. */
+const roomsWord = 3;
+
 /** An open endpoint of the native library, and the memory it lets this thread see. */
 export class Endpoint {
   /** The handle; 0 once closed. Every native call checks it. */
@@ -129,6 +132,11 @@ export class Endpoint {
     if (this.#isExposed) return;
     this.#isExposed = true;
     this.symbols.millrace_endpoint_expose(this.handle);
+  }
+
+  /** Says whether the program has a room in the ring that it has not committed. */
+  noteRoom(isOut: boolean): void {
+    this.mailbox[roomsWord] = isOut ? 1 : 0;
   }
 
   /**

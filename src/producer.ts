@@ -437,6 +437,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
     }
     this.endpoint.expose();
     if (this.index === this.granted && !this.#makeRoom()) return undefined;
+    this.endpoint.noteRoom(true);
     this.#reservedAt = this.checkpoint();
     return this.#codec.window(this.#view, this.index, Math.min(count, this.granted - this.index));
   }
@@ -444,6 +445,7 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   /** Takes `count` slots of the last window as put. */
   commitWindow(count: number): void {
     this.checkNotWriting();
+    this.endpoint.noteRoom(false);
     this.index += count;
   }
 }
@@ -629,6 +631,7 @@ export class RecordProducer<Value> extends Producer<Value> {
     if (this.granted - this.index < slots && !(this.publish() && this.reserve(slots))) {
       return undefined;
     }
+    this.endpoint.noteRoom(true);
     const offset = (this.index + 1) * recordSlotBytes;
     return this.#view.u8.subarray(offset, offset + payloadBytes);
   }
@@ -636,6 +639,7 @@ export class RecordProducer<Value> extends Producer<Value> {
   /** Takes the first `payloadBytes` of the last reserved bytes as a message. */
   commitBytes(payloadBytes: number): void {
     this.checkNotWriting();
+    this.endpoint.noteRoom(false);
     this.#view.flags = 0;
     this.#finishRecord(payloadBytes);
   }

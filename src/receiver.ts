@@ -797,7 +797,8 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   /**
    * What can be read in one run, in the ring itself: for numbers a typed array, for structs a
    * `StructWindow`, for layouts of variable length an array of the payloads' bytes. Good until
-   * `release()`; nothing is received before that.
+   * `release()`; nothing is received before that. Asynchronous I/O from it (`fs.write`, say) must be finished
+   * before `release()`, the next receive and `close()`, or it writes what a sender has put there since.
    *
    * @returns The values in place, or undefined when there is nothing now.
    */

@@ -546,6 +546,11 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
    * first, so the room stays as it is until something else is sent, beyond the turn of the event loop,
    * too.
    *
+   * Asynchronous I/O into it (`fs.read`, say) must be finished before {@linkcode Sender.commit}, before
+   * anything else is sent and before the sender is closed, or it writes into a stranger's message. When a
+   * Worker is terminated with a room that it has not committed, nobody else gets its ring: one of
+   * `maxSenders` is used up.
+   *
    * @returns The room, or undefined when there is none now.
    * @throws {ChannelClosedError} If the channel is closed; `value` is an array of what a writer had pushed
    *   and was not sent, if there was any.

@@ -260,9 +260,12 @@ export class Slab implements Disposable {
    *
    * Send the slab; do not transfer `bytes.buffer`. A slab whose memory was transferred away cannot be
    * sent (`"MEMORY_TRANSFERRED"`), and freeing it, or closing the pool, takes it out of use for good,
-   * so that nobody shares it with whoever has that memory. Only when the Worker that transferred it
-   * dies with the slab in hand does nobody learn of it: the slab returns to the pool like any other,
-   * and its next owner and the holder of that memory write the same bytes.
+   * so that nobody shares it with whoever has that memory. When the Worker that transferred it dies with
+   * the slab in hand, the slab returns to the pool, and that memory is no part of the pool any more.
+   *
+   * Asynchronous I/O into it (`fs.read`, say) must be finished before the slab is sent, freed or resized and
+   * before its pool is closed, or it writes into a stranger's message. That of a Worker that is terminated
+   * meanwhile does no harm: it goes on in memory that is nobody's.
    */
   get bytes(): Uint8Array {
     return this.#bytes;

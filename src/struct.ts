@@ -104,7 +104,10 @@ function plan(spec: StructSpec): Plan {
 export class StructWindow<Value> implements Window<Value> {
   /** How many structs there are. */
   readonly length: number;
-  /** Their bytes, in the ring itself. */
+  /**
+   * Their bytes, in the ring itself. Asynchronous I/O on them must be finished before `commit()` or
+   * `release()`, the next send or receive, and `close()`.
+   */
   readonly bytes: Uint8Array;
   readonly #codec: FixedCodec<Value, Value[]>;
   readonly #view: unknown;

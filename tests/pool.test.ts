@@ -369,8 +369,13 @@ test(
     assert.equal(memory[0], 1);
     worker.terminate();
     await allFree(slabs); // nobody can tell that it was transferred
+    // Its holder and the next owner of the slab do not meet.
+    const slab = take(slabs);
+    slab.bytes.fill(7);
+    memory.fill(9);
+    assert.ok(slab.bytes.every((byte) => byte === 7));
     slabs.close();
-    assert.ok(memory.length === 4096 && memory.every((byte) => byte === 0)); // mapped still
+    assert.ok(memory.length === 4096 && memory.every((byte) => byte === 9)); // mapped still
   },
 );
 

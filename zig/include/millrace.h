@@ -158,7 +158,10 @@ typedef struct millrace_mailbox {
     uint32_t ring;     /* the ring it was about */
     uint32_t position; /* the first slot of the run */
     uint32_t bells;    /* the bells to ring after a poll */
-    uint32_t reserved[13];
+    /* Written by the caller. Not 0: memory of a reserve is in hands that may write to it even when the thread
+     * has ended. If it ends with that, nobody else gets the ring. */
+    uint32_t rooms;
+    uint32_t reserved[12];
 } millrace_mailbox;
 
 typedef struct millrace_endpoint_info {
@@ -604,6 +607,8 @@ int32_t millrace_pool_open_attached(uint32_t endpoint, millrace_endpoint_info *i
 int32_t millrace_channel_attach_pool(uint32_t channel, uint32_t pool);
 /* Which pool of this process the endpoint is of. */
 int32_t millrace_pool_id(uint32_t pool, uint64_t *id);
+/* Where a slab is, at an address of this endpoint alone that is good until it closes. When its thread ends with
+ * the endpoint open and exposed, what still writes there writes to memory that is nobody's. */
 int32_t millrace_pool_slab(uint32_t pool, uint32_t index, millrace_slab_place *place);
 /* A free slab's index, its generation as the second word of the mailbox; MILLRACE_POOL_EMPTY, and
  * MILLRACE_CHANNEL_CLOSED when the process that made the pool is gone. */

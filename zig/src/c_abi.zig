@@ -1007,9 +1007,8 @@ export fn millrace_pool_id(handle: u32, id: *u64) i32 {
 /// Where a slab is.
 export fn millrace_pool_slab(handle: u32, index: u32, place: *SlabPlace) i32 {
     const slot = endpoint.findPool(handle) catch |err| return Status.of(err);
-    const slabs = &slot.channel.slabs.?;
-    const address = slabs.address(index) catch |err| return Status.of(err);
-    place.* = .{ .address = address, .bytes = slabs.slab_bytes };
+    const address = endpoint.slabAddress(slot, index) catch |err| return Status.of(err);
+    place.* = .{ .address = address, .bytes = slot.channel.slabs.?.slab_bytes };
     return 0;
 }
 

@@ -124,7 +124,9 @@ pub const Mailbox = extern struct {
     position: u32 = 0,
     /// The bells to ring after the last poll.
     bells: u32 = 0,
-    _: [13]u32 = @splat(0),
+    /// Written by JavaScript. 1: a room in the ring was shown to the program, and is not committed.
+    rooms: u32 = 0,
+    _: [12]u32 = @splat(0),
 };
 
 pub const Slot = struct {
@@ -147,6 +149,10 @@ pub const Slot = struct {
     empty_polls: u32 = 0,
     /// A pool's: the number by which it owns slabs.
     slab_owner: u32 = 0,
+    /// A pool's: where it sees them, once it has looked.
+    mirror: ?pool_module.Mirror = null,
+    /// That the program has transferred a part of it away.
+    is_mirror_lost: bool = false,
     /// A pool's, if another process's channel brought it: that channel's connection stands for what it
     /// owns.
     keeps: ?*Channel = null,
@@ -266,6 +272,8 @@ fn allocate(channel: *Channel, body: Body) Error!*Slot {
     slot.owner.store(os.threadIdentity(), .monotonic);
     slot.channel = channel;
     slot.is_exposed = false;
+    slot.mirror = null;
+    slot.is_mirror_lost = false;
     slot.watch = null;
     slot.sleeps_unwatched = false;
     slot.finds = 0;
@@ -317,7 +325,9 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
         const slot = &slots[firstOfThread() - 1];
         const channel = slot.channel;
         // Its views could not be detached: one that was transferred to another thread is still good.
-        if (slot.is_exposed) channel.is_quarantined = true;
+        if (slot.is_exposed) quarantineLocked(slot);
+        // In another process's channel these addresses lead to its memory no more.
+        if (slot.body == .sender and slot.mailbox.rooms != 0 and channel.link == null) slot.body.sender.bar();
         _ = closeSlot(slot, .cannot_ring, "");
         if (slot.body == .channel) {
             endWithoutOwner(channel, .cannot_ring);
@@ -1129,6 +1139,10 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer, reason: []const u8) cha
         .link => return .{}, // goes with the channel
         .pool => {
             endShares(slot.channel, slot.handle.raw);
+            // First: what still writes through the views of a thread that has died (I/O under way, or a
+            // thread that was given a view) writes to memory that is nobody's.
+            if (slot.mirror) |mirror| if (slot.is_mirror_lost) mirror.leave() else mirror.unmap();
+            slot.mirror = null;
             // What it owned is free; who sleeps on the pool's bell is told by its count of deaths.
             returnOwned(slot.channel, slot.slab_owner);
             slot.channel.pool_endpoints -= 1;
@@ -1389,10 +1403,22 @@ pub fn expose(slot: *Slot) void {
     slot.is_exposed = true; // only its own thread looks
 }
 
-/// Keeps the channel's address range mapped for the life of the process: a view of it may be in use
-/// somewhere this library cannot reach.
+/// Keeps the channel's address range mapped for the life of the process, or that of this endpoint of a pool:
+/// a view of it may be in use somewhere this library cannot reach.
 pub fn quarantine(slot: *Slot) void {
     mutex.lock();
     defer mutex.unlock();
-    slot.channel.is_quarantined = true;
+    quarantineLocked(slot);
+}
+
+fn quarantineLocked(slot: *Slot) void {
+    // Of a pool no more was shown than its endpoint's own addresses.
+    if (slot.body == .pool) slot.is_mirror_lost = true else slot.channel.is_quarantined = true;
+}
+
+/// Where an endpoint of a pool sees a slab.
+pub fn slabAddress(slot: *Slot, index: u32) Error!usize {
+    const slabs = &slot.channel.slabs.?;
+    if (slot.mirror == null) slot.mirror = slabs.mirror() orelse return error.OutOfMemory;
+    return @intFromPtr(slot.mirror.?.base) + try slabs.offset(index);
 }

@@ -179,6 +179,22 @@ pub const Place = struct { channel: u64, ring: u32, sequence: u32 };
 
 pub const Slab = struct { index: u32, generation: u32 };
 
+/// The slabs at addresses of one endpoint alone: what is left of its views, or of I/O that it began, cannot
+/// reach the slabs of others.
+pub const Mirror = struct {
+    base: [*]align(os.page_bytes) u8,
+    length: usize,
+
+    pub fn unmap(self: Mirror) void {
+        os.releasePages(self.base, self.length);
+    }
+
+    /// Takes the slabs away from it. Its addresses are never given to anyone else.
+    pub fn leave(self: Mirror) void {
+        os.leaveSharedPages(self.base, self.length);
+    }
+};
+
 /// A pool as this process knows it. The numbers are private copies, as in Segment.
 pub const Pool = struct {
     segment: Segment,
@@ -226,9 +242,17 @@ pub const Pool = struct {
         return self.segment.geometry.is_shared;
     }
 
-    pub fn address(self: *const Pool, index: u32) error{SlabForeign}!usize {
+    /// Bytes from the first slab on.
+    pub fn offset(self: *const Pool, index: u32) error{SlabForeign}!usize {
         if (index >= self.count) return error.SlabForeign;
-        return @intFromPtr(self.slabs) + self.stride * index;
+        return self.stride * index;
+    }
+
+    /// Maps the slabs once more.
+    pub fn mirror(self: *const Pool) ?Mirror {
+        const length = std.mem.alignForward(usize, self.stride * self.count, os.page_bytes);
+        const base = os.mirrorPages(@alignCast(self.slabs), length) orelse return null;
+        return .{ .base = base, .length = length };
     }
 
     fn headerOf(self: *const Pool, index: u32) error{SlabForeign}!*SlabHeader {
@@ -488,7 +512,7 @@ test "a slab is good for one step: every other use of its handle is refused" {
     const first = pool.alloc(7).?;
     const second = pool.alloc(8).?;
     try testing.expect(pool.alloc(7) == null);
-    try testing.expectEqual(128, try pool.address(1) - try pool.address(0));
+    try testing.expectEqual(128, try pool.offset(1) - try pool.offset(0));
     try testing.expectError(error.SlabNotOwned, pool.free(second, 7));
     try testing.expectError(error.SlabForeign, pool.free(.{ .index = 2, .generation = 1 }, 7));
     try testing.expectEqual(.nobody, try pool.free(first, 7));
@@ -585,7 +609,7 @@ fn expectUnshared(is_shared: bool) !void {
                     os.yieldThread();
                     continue;
                 };
-                const memory: *u64 = @ptrFromInt(shared.address(slab.index) catch unreachable);
+                const memory: *u64 = @ptrCast(@alignCast(shared.slabs + (shared.offset(slab.index) catch unreachable)));
                 const mark = @as(u64, owner) << 32 | round;
                 memory.* = mark; // plain: two owners at a time are a race the sanitizer sees
                 if (round % 3 == 0) {

@@ -201,7 +201,9 @@ pub const ProducerLine = extern struct {
     is_left: std.atomic.Value(u32),
     /// Messages that the producer took out itself, to make room.
     dropped: std.atomic.Value(u64),
-    _: [line_bytes - 72]u8,
+    /// 1: its last tenant was the last. See Sender.bar().
+    barred: std.atomic.Value(u32),
+    _: [line_bytes - 76]u8,
 
     /// Whether somebody has the ring, or has left something in it.
     pub inline fn isClaimed(self: *const ProducerLine) bool {
@@ -556,7 +558,12 @@ pub const Segment = struct {
     /// tests use it to begin just below the wrap.
     pub fn create(geometry: Geometry, initial_sequence: u32) CreateError!Segment {
         const fd: ?i32 = if (geometry.is_shared) try os.createSharedMemory(geometry.total_bytes) else null;
-        const base = os.reservePages(geometry.total_bytes, geometry.alignment, fd) orelse {
+        // Each endpoint of a pool has the slabs at addresses of its own.
+        const is_mirrored = geometry.slabs.count != 0 and fd == null;
+        const base = (if (is_mirrored)
+            os.reserveMirroredPages(geometry.total_bytes)
+        else
+            os.reservePages(geometry.total_bytes, geometry.alignment, fd)) orelse {
             if (fd) |opened| os.closeDescriptor(opened);
             return error.OutOfMemory;
         };
@@ -630,9 +637,8 @@ pub const Segment = struct {
     /// Gives the memory back and keeps the address range: it reads as zeros ever after, and is never
     /// given to anyone else.
     pub fn abandon(self: Segment) void {
-        const fd = self.fd orelse return os.discardPages(self.base, self.geometry.total_bytes);
         os.leaveSharedPages(self.base, self.geometry.total_bytes);
-        os.closeDescriptor(fd);
+        if (self.fd) |fd| os.closeDescriptor(fd);
     }
 
     /// How a side says that it waits here, if this is how it would in memory of its process alone.

@@ -81,8 +81,9 @@ pub const Sender = struct {
             if (ledger.hasRing(segment, @intCast(index))) continue;
             const line = segment.producerLine(@intCast(index));
             // A plain look first keeps the untouched rings untouched.
-            const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.monotonic));
-            if (tenancy.state != .free) continue;
+            // Acquire: pairs with the release in giveBack(), and so with what bar() stored before the seal.
+            const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.acquire));
+            if (tenancy.state != .free or line.barred.load(.monotonic) != 0) continue;
             // Counted before it is claimed, so that the count never falls short of the rings.
             _ = control.rings_claimed.fetchAdd(1, .seq_cst);
             // Acquire: pairs with the release in giveBack(); the old tenant's last words come before
@@ -209,6 +210,12 @@ pub const Sender = struct {
     }
 
     /// Seals the ring: what was committed is delivered, what was not never was.
+    /// Before close(), of a thread that has ended: nobody else gets the ring. I/O that the thread began can
+    /// still write to it, and no one can tell for how long.
+    pub fn bar(self: *Sender) void {
+        self.producer.line.barred.store(1, .monotonic); // published by the seal
+    }
+
     pub fn close(self: *Sender, ringer: Ringer) Bells {
         leave(self.segment, self.producer.ring);
         self.segment.control().ready.add(self.producer.ring);

@@ -26,6 +26,20 @@ pub fn reservePages(length: usize, alignment: usize, fd: ?i32) ?[*]align(page_by
     return null;
 }
 
+/// The same for memory that mirrorPages() can map a second time.
+pub fn reserveMirroredPages(length: usize) ?[*]align(page_bytes) u8 {
+    const flags: linux.MAP = .{ .TYPE = .SHARED, .ANONYMOUS = true, .NORESERVE = true };
+    const result = linux.mmap(null, length, .{ .READ = true, .WRITE = true }, flags, -1, 0);
+    return if (linux.errno(result) == .SUCCESS) @ptrFromInt(result) else null;
+}
+
+/// Maps memory that is shared (with other processes, or by reserveMirroredPages()) a second time.
+pub fn mirrorPages(base: [*]align(page_bytes) u8, length: usize) ?[*]align(page_bytes) u8 {
+    // Of nothing moved to somewhere else: both ranges are the same pages then.
+    const result = linux.mremap(base, 0, length, .{ .MAYMOVE = true }, null);
+    return if (linux.errno(result) == .SUCCESS) @ptrFromInt(result) else null;
+}
+
 fn mapPages(fixed: ?[*]align(page_bytes) u8, length: usize, fd: ?i32) ?[*]align(page_bytes) u8 {
     const result = linux.mmap(
         fixed,
@@ -123,7 +137,7 @@ pub fn removePages(base: [*]align(page_bytes) u8, length: usize) void {
     _ = linux.madvise(base, length, linux.MADV.REMOVE);
 }
 
-/// Leaves a range over a memfd: it reads as zeros here, and other processes keep what they map.
+/// Leaves a range of memory that is shared: it reads as zeros here, and whoever else maps it keeps it.
 pub fn leaveSharedPages(base: [*]align(page_bytes) u8, length: usize) void {
     // In one step: the range is never free for another mapping in between.
     _ = mapPages(base, length, null);
