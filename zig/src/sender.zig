@@ -80,7 +80,7 @@ pub const Sender = struct {
             // Whatever its tenancy says.
             if (ledger.hasRing(segment, @intCast(index))) continue;
             const line = segment.producerLine(@intCast(index));
-            // A plain look first keeps the untouched rings untouched.
+            // A look first keeps the untouched rings untouched.
             // Acquire: pairs with the release in giveBack(), and so with what bar() stored before the seal.
             const tenancy: segment_module.Tenancy = @bitCast(line.tenancy.load(.acquire));
             if (tenancy.state != .free or line.barred.load(.monotonic) != 0) continue;
