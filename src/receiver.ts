@@ -636,6 +636,11 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   /**
    * Receives what is there, without waiting.
    *
+   * A value that cannot be decoded ends the batch before it; the next call throws the error of its layout,
+   * and then it counts as received. A value that `target` does not take stays there: the call throws what
+   * `target` threw, and what it took before counts as received, for numbers and structs only up to the end of
+   * the run before.
+   *
    * @param target The most values to receive, which come as a batch of their own; or an array or
    *   typed array to fill from its start, whose `length` is the most.
    * @returns The batch; or, when `target` was filled, how many values were. Empty or 0 when there
@@ -843,17 +848,17 @@ export class Receiver<Value, Batch = BatchOf<Value>>
    * Calls `handle` with every value that is there, without waiting.
    *
    * @returns How many there were. If `handle` throws, its value counts as received and no other is
-   *   lost.
+   *   lost; so does a value that cannot be decoded, whose error is thrown.
    */
   drain(handle: (value: Value) => void): number {
     checkFunction("drain", "the handler", handle);
     this.#checkFree();
     const consumer = this.#consumer;
     let count = 0;
-    hold(consumer); // handle() may block.
     try {
       while (this.#pollSurely(claimToDrain) > 0) {
-        // handle() may close this receiver.
+        // handle() may block, drain this receiver itself, or close it.
+        if (!consumer.isHeld) hold(consumer);
         handle(consumer.take());
         count++;
         if (this.#endpoint.handle === 0) return count;

@@ -724,8 +724,10 @@ class SharingModel extends Model {
   readonly claim: number;
   /** The indices of the values in `sent`, and how many were published, by sender. */
   readonly #indices = new Map<ModelSender, { left: number[]; published: number }>();
-  /** The greatest rest that closed receivers may have left to others. */
+  /** The greatest rest that receivers may have left to others: those that closed, or offered what they held. */
   returned = 0;
+  /** Whether turns of the event loop end: then what is held is offered. */
+  readonly hasTurns: boolean;
   /** Values before these may have been such rests, and come out of order. */
   readonly #maybeLate = new Map<ModelSender, number>();
 
@@ -735,9 +737,11 @@ class SharingModel extends Model {
     sequence: number,
     channelKind: ChannelKind,
     claim: number,
+    hasTurns: boolean,
   ) {
     super(kind, capacity, sequence, channelKind, claim);
     this.claim = claim;
+    this.hasTurns = hasTurns;
     this.receivers.push({ receiver: this.receiver, held: 0, next: new Map() });
   }
 
@@ -746,13 +750,17 @@ class SharingModel extends Model {
   }
 
   leave(to: ModelReceiver): void {
-    this.returned = Math.max(this.returned, to.held);
-    if (to.held > 0) {
-      for (const [sender, { published }] of this.#indices) this.#maybeLate.set(sender, published);
-    }
+    this.#leaves(to.held);
     to.receiver.close();
     this.receivers.splice(this.receivers.indexOf(to), 1);
     this.forgetHeld();
+  }
+
+  /** So many that were held can go to others, in one piece, after later ones. */
+  #leaves(held: number): void {
+    this.returned = Math.max(this.returned, held);
+    if (held === 0) return;
+    for (const [sender, { published }] of this.#indices) this.#maybeLate.set(sender, published);
   }
 
   /** Values that can be held by others than this one, at most. */
@@ -796,6 +804,7 @@ class SharingModel extends Model {
   /** A receive has claimed up to `limit` values, or was in the middle of a claim. */
   hold(to: ModelReceiver, most: number): void {
     to.held = Math.min(this.total, Math.max(most, this.returned));
+    if (this.hasTurns) this.#leaves(to.held);
   }
 
   /** What is not there is held by nobody. */
@@ -880,7 +889,8 @@ const sharing: Record<string, SharingAct> = {
     to.receiver.release(released);
     // This much it holds for certain.
     assert.ok(length - released <= model.total);
-    to.held = length - released;
+    if (model.hasTurns) model.hold(to, length - released);
+    else to.held = length - released;
   },
   drain(model, to) {
     to.receiver.drain((value) => model.take(to, value));
@@ -987,9 +997,10 @@ function* steps(
   kinds: readonly Kind[],
   channelKind: ChannelKind,
   [name, capacity, sequence, claim, operations]: SharingScenario,
+  hasTurns: boolean,
 ): Generator<void | Promise<void>, void, void> {
   const kind = kinds.find((kind) => kind.name === name) as Kind;
-  const model = new SharingModel(kind, capacity, sequence, channelKind, claim);
+  const model = new SharingModel(kind, capacity, sequence, channelKind, claim, hasTurns);
   for (const operation of operations) {
     const open = model.senders.filter(({ isOpen }) => isOpen);
     const from = open[operation.who % open.length];
@@ -1017,7 +1028,7 @@ for (const [title, kinds, channelKind] of sharedKinds) {
       const alive = symbols.millrace_channels_alive();
       fc.assert(
         fc.property(sharingScenarioOf(kinds, sharingNames), (scenario) => {
-          for (const _ of steps(kinds, channelKind, scenario));
+          for (const _ of steps(kinds, channelKind, scenario, false));
         }),
         { numRuns: 1500 },
       );
@@ -1036,7 +1047,7 @@ for (const [title, kinds, channelKind] of sharedKinds) {
       ];
       await fc.assert(
         fc.asyncProperty(sharingScenarioOf(kinds, names), async (scenario) => {
-          for (const step of steps(kinds, channelKind, scenario)) await step;
+          for (const step of steps(kinds, channelKind, scenario, true)) await step;
         }),
         { numRuns: 600 },
       );
