@@ -19,6 +19,7 @@ export const symbols = {
   millrace_abi_version: { parameters: [], result: "u32" },
   millrace_channels_alive: { parameters: [], result: "u32" },
   millrace_now_ms: { parameters: [], result: "f64" },
+  millrace_process_reloads: { parameters: [], result: "i32" },
   millrace_process_once: { parameters: [], result: "i32" },
   millrace_thread_yield: { parameters: [], result: "i32" },
   millrace_thread_pause: {
@@ -45,6 +46,10 @@ export const symbols = {
   },
   millrace_endpoint_is_alone: {
     parameters: ["u32"], // uint32_t endpoint
+    result: "i32",
+  },
+  millrace_endpoint_abandon: {
+    parameters: ["u32"], // uint32_t handle
     result: "i32",
   },
   millrace_channel_forget: {

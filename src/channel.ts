@@ -771,9 +771,10 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
     this.#isDisposed = true;
     this.#drainWaiter.cancel();
     for (const wait of this.#drainPending.takeAll()) wait.resolve();
-    const { handle, symbols, bells } = this.#endpoint;
-    this.#endpoint.handle = 0;
-    bells.ring(check(symbols.millrace_channel_dispose(handle), "dispose of the channel"), 0);
+    const { symbols, bells } = this.#endpoint;
+    // After a reload it is gone.
+    const answer = symbols.millrace_channel_dispose(this.#endpoint.take());
+    if (answer > 0) bells.ring(answer, 0);
     this.#ringPool();
   }
 
@@ -810,9 +811,8 @@ interface Use {
 function forgetterOf(endpoint: Endpoint, use: Use): () => boolean {
   return () => {
     if (use.isKept) return false;
-    const { handle, symbols, bells } = endpoint;
-    endpoint.handle = 0;
-    const answer = symbols.millrace_channel_forget(handle);
+    const { symbols, bells } = endpoint;
+    const answer = symbols.millrace_channel_forget(endpoint.take());
     if (answer > 0) bells.ring(answer, 0);
     ringPool(use.pool);
     return false;

@@ -11,6 +11,7 @@ import { describe } from "./describe.ts";
 import { ConnectError } from "./errors.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
+import { noteClosed, noteOpened } from "./reload.ts";
 import { nowMs, setImmediate, setTimeout } from "./timers.ts";
 
 /** Where something is shared: an address, or the other end of a connected pair of sockets. */
@@ -65,12 +66,15 @@ export async function dial<Opened>(
   const { symbols } = native();
   const handle = checkAnswer(symbols.millrace_connect_begin(words, address, addressBytes), action);
   let isOpen = false;
+  const pending = { abandon: () => void symbols.millrace_endpoint_abandon(handle) };
+  noteOpened(pending);
   try {
     await answered(handle, action, timeout, signal);
     const opened = open({ handle, action });
     isOpen = true;
     return opened;
   } finally {
+    noteClosed(pending);
     if (!isOpen) symbols.millrace_endpoint_close(handle);
   }
 }

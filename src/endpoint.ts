@@ -9,6 +9,7 @@ import { Bells as bit, type Native, type NativeSymbols, Status, StructBytes } fr
 import type { Bells } from "./bells.ts";
 import { type CorruptSegmentError, MillraceError, TicketError } from "./errors.ts";
 import { check, errorOf, native } from "./native.ts";
+import { noteClosed, noteOpened } from "./reload.ts";
 
 /** What the native library tells about an endpoint it opened. */
 export interface EndpointInfo {
@@ -91,6 +92,7 @@ export class Endpoint {
     this.handle = info.handle;
     this.bells = bells;
     this.symbols = this.#native.symbols;
+    noteOpened(this);
     // The mailbox lies in the library's own table, which is never unmapped. A channel has none.
     this.mailbox = buildOn(
       this,
@@ -176,18 +178,36 @@ export class Endpoint {
    * @param reason Why, encoded, if the channel is to end with it.
    */
   close(reason?: Uint8Array): void {
+    this.#end((handle) =>
+      reason === undefined
+        ? this.symbols.millrace_endpoint_close(handle)
+        : this.symbols.millrace_endpoint_close_with_reason(handle, reason, reason.length)
+    );
+  }
+
+  /** Closes it as if this process had died. */
+  abandon(): void {
+    this.#end((handle) => this.symbols.millrace_endpoint_abandon(handle));
+  }
+
+  #end(giveUp: (handle: number) => number): void {
     if (this.handle === 0) return;
     const handle = this.handle;
-    this.handle = 0;
     for (const memory of this.#memories.splice(0)) {
       // Somebody has transferred it away, or will not let it go: we cannot take it back, so it stays.
       if (!detach(memory)) this.symbols.millrace_endpoint_quarantine(handle);
     }
-    const answer = reason === undefined
-      ? this.symbols.millrace_endpoint_close(handle)
-      : this.symbols.millrace_endpoint_close_with_reason(handle, reason, reason.length);
+    const answer = giveUp(this.take());
     if (answer > 0) this.bells.ring(answer, this.info.index);
     for (const close of this.#onClose.splice(0)) close();
+  }
+
+  /** Takes the handle, to give it up in another way. */
+  take(): number {
+    const { handle } = this;
+    this.handle = 0;
+    noteClosed(this);
+    return handle;
   }
 }
 

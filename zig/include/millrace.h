@@ -306,6 +306,9 @@ uint32_t millrace_channels_alive(void);
 /* Monotonic time, in milliseconds. */
 double millrace_now_ms(void);
 
+/* 1: this process runs its program anew when a file changes (deno run --watch, bun --hot). */
+int32_t millrace_process_reloads(void);
+
 /* 1 for the first call of a process, 0 for every other: what is to be reported once. */
 int32_t millrace_process_once(void);
 
@@ -329,6 +332,9 @@ int32_t millrace_channel_dispose(uint32_t channel);
 /* Gives the handle up, as the end of its thread would: endpoints and unused tickets stay good. A side that
  * nobody has and nobody can open any more ends the channel for the other. Shares end. */
 int32_t millrace_channel_forget(uint32_t channel);
+/* Gives up what a handle stands for, an endpoint, a channel or a pool, as if the process had died: other
+ * processes that are connected are told so, and shares end. For a program that begins anew. */
+int32_t millrace_endpoint_abandon(uint32_t handle);
 /* Who may still receive what was sent into the channel of an endpoint: answers how many have a receiver in
  * other threads and processes, or may open one by a ticket or a share; of a channel that another process
  * made, 1 whatever there is. Fills in the handles of those that this thread has open. */

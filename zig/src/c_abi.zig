@@ -13,6 +13,7 @@ const numa = @import("numa.zig");
 const os = @import("os/linux.zig");
 const placement = @import("placement.zig");
 const pool = @import("pool.zig");
+const reload = @import("reload.zig");
 const ringer = @import("ringer.zig");
 const segment_module = @import("segment.zig");
 const select = @import("select.zig");
@@ -203,6 +204,16 @@ export fn millrace_channels_alive() u32 {
 /// Monotonic time, in milliseconds. A runtime's clock can be made to stand still, this one cannot.
 export fn millrace_now_ms() f64 {
     return @as(f64, @floatFromInt(os.now())) / std.time.ns_per_ms;
+}
+
+/// Whether this process runs its program anew when a file changes.
+export fn millrace_process_reloads() i32 {
+    return @intFromBool(reload.isExpected());
+}
+
+/// Gives up what a handle stands for, as if this process had died.
+export fn millrace_endpoint_abandon(handle: u32) i32 {
+    return bellsNumber(endpoint.abandon(handle) catch |err| return Status.of(err));
 }
 
 var was_called = std.atomic.Value(bool).init(false);

@@ -934,6 +934,17 @@ pub fn hasReceiverTickets(channel: *const Channel, counts_shares: bool) bool {
     return tickets > if (counts_shares) 0 else channel.receiver_shares;
 }
 
+/// Ends the connections that came by the shares of this handle.
+fn dropPeers(channel: *Channel, opener: u32) void {
+    var next = channel.shares.first;
+    while (next) |node| {
+        const share: *Share = @fieldParentPtr("listed", node);
+        if (share.opener == opener) share.dropPeers();
+        // A pair's share closes with its peer, and stays in the list.
+        next = node.next;
+    }
+}
+
 /// Those that were opened by this handle.
 fn endShares(channel: *Channel, opener: u32) void {
     var next = channel.shares.first;
@@ -1335,6 +1346,37 @@ pub fn forgetChannel(handle: u32) Error!channel_module.Bells {
     returnUnreceivable(channel);
     interruptSlabSleepers(channel);
     return .{ .all = true };
+}
+
+/// Gives up what a handle stands for, as if this process had died: its program begins anew. Who is connected
+/// from another process is told of a death.
+pub fn abandon(handle: u32) Error!channel_module.Bells {
+    mutex.lock();
+    defer mutex.unlock();
+    const slot = try findAny(handle);
+    const channel = slot.channel;
+    channel.references += 1; // it outlives what follows
+    defer dereference(channel);
+    if (channel.link) |link| {
+        link.is_silent = true;
+    } else if (channel.is_mapped and channel.segment.geometry.is_shared) switch (slot.body) {
+        .channel, .pool => {
+            if (slot.body == .channel) _ = channel_module.close(channel.segment, .peer_died, .can_ring);
+            dropPeers(channel, handle);
+        },
+        else => {},
+    };
+    // Of a ring the views were taken away, of a slab perhaps not.
+    if (slot.is_exposed) channel.is_quarantined = true;
+    const is_channel = slot.body == .channel;
+    var bells = giveUp(slot, "");
+    if (is_channel) {
+        endWithoutOwner(channel, .can_ring);
+        returnUnreceivable(channel);
+        interruptSlabSleepers(channel);
+        bells.all = true;
+    }
+    return bells;
 }
 
 /// Closes an endpoint, or disposes of a channel, and has the bells rung.

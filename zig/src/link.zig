@@ -64,6 +64,8 @@ pub const Link = struct {
     memories: [sockets.descriptors_max]?i32 = @splat(null),
     /// Where the memory that the endpoint writes shall lie.
     wanted: placement.Request = .{},
+    /// Its end is to look like a death.
+    is_silent: bool = false,
     /// Messages of this size and no other are looked for.
     slot_bytes: ?u32 = null,
 
@@ -234,6 +236,7 @@ pub const Link = struct {
     /// False: there is no keeper.
     pub fn sayBye(self: *Link, reason: []const u8) bool {
         if (self.stateNow() != .open) return false;
+        if (self.is_silent) return true;
         // What cannot be said the end of the connection tells.
         self.tell(.{}, reason[0..@min(reason.len, segment_module.reason_bytes_max)]);
         return true;

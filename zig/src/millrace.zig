@@ -48,6 +48,7 @@ pub const proxy = @import("proxy.zig");
 pub const reason = @import("reason.zig");
 pub const ready_set = @import("ready_set.zig");
 pub const receiver = @import("receiver.zig");
+pub const reload = @import("reload.zig");
 pub const ring = @import("ring.zig");
 pub const ringer = @import("ringer.zig");
 pub const segment = @import("segment.zig");

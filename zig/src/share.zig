@@ -167,6 +167,14 @@ pub const Share = struct {
         self.free();
     }
 
+    /// Ends the connections that came by it, as the death of this process would.
+    pub fn dropPeers(self: *Share) void {
+        while (self.peers.first) |node| {
+            const peer: *Peer = @fieldParentPtr("listed", node);
+            peer.drop(.died); // takes it out of the list
+        }
+    }
+
     fn free(self: *Share) void {
         allocator.free(self.options.users);
         allocator.free(self.options.descriptor);

@@ -181,6 +181,15 @@ fn isOfPlainPages(fd: i32) bool {
     return linux.errno(result) == .SUCCESS and facts[0] == tmpfs_magic;
 }
 
+/// The arguments this process was started with, each behind it a zero, as far as the buffer goes.
+pub fn commandLine(buffer: []u8) []const u8 {
+    const result = linux.open("/proc/self/cmdline", .{ .CLOEXEC = true }, 0);
+    if (linux.errno(result) != .SUCCESS) return "";
+    const fd: i32 = @intCast(result);
+    defer closeDescriptor(fd);
+    return buffer[0..readBeginning(fd, buffer)];
+}
+
 /// Reads the beginning of a file. Answers how many bytes there were; 0 also if it cannot be read.
 pub fn readBeginning(fd: i32, buffer: []u8) usize {
     while (true) {
