@@ -940,7 +940,8 @@ export class Receiver<Value, Batch = BatchOf<Value>>
    * errors the stream, and closes this receiver with that error.
    *
    * The stream takes a value when it is asked for one, so a cancel loses none. With `highWaterMark` it
-   * takes so many ahead, and those go with a cancel.
+   * takes so many ahead, and those go with a cancel. Without, the end of the channel is noticed by the next
+   * read as well, not before.
    *
    * @throws {TypeError} If an option has the wrong type.
    * @throws {RangeError} If `highWaterMark` is negative or NaN.

@@ -56,6 +56,25 @@ test("a cancel passes its reason on to the senders; without one there is none", 
   }
 });
 
+test("a pipe whose destination fails passes the failure on to the senders; a loop that is left gives none", async () => {
+  using failing = pair(u32);
+  failing.sender.trySend(1);
+  const destination = new WritableStream({
+    write() {
+      throw new TypeError("the disk is full");
+    },
+  });
+  const piped = failing.receiver.toReadableStream().pipeTo(destination);
+  await rejects(piped, { name: "TypeError", message: /the disk is full/ });
+  const error = await rejectionOf(failing.sender.send(2)) as Error;
+  assert.equal((error.cause as Error).message, "the disk is full");
+
+  using left = pair(u32);
+  left.sender.trySend(1);
+  for await (const _ of left.receiver.toReadableStream()) break;
+  assert.equal((await rejectionOf(left.sender.send(2)) as Error).cause, undefined);
+});
+
 for (const [name, make] of Object.entries(kinds)) {
   test(`a cancel right behind a read loses nothing: the read has the value, or it is still there (${name})`, async () => {
     for (const startedBefore of [true, false]) {

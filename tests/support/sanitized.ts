@@ -92,8 +92,9 @@ for (const [kind, make] of Object.entries({ mpsc, mpmc })) {
 
     test(`a loop, ${kind}, ${pollBudget}`, async () => {
       await using channel = make(u32, options);
-      const loop = channel.receiver().run(() => {});
-      const sender = channel.sender();
+      using receiver = channel.receiver();
+      const loop = receiver.run(() => {});
+      using sender = channel.sender();
       for (let value = 0; value < 3; value++) {
         await later();
         await sender.send(value);
