@@ -125,6 +125,7 @@ export { struct, type StructFields, type StructValue, StructWindow } from "./src
 export type { ReceiverTicket, SenderTicket, Terms, Ticket } from "./src/ticket.ts";
 export type { NodeWorker, TicketOptions, WebWorker } from "./src/ticket_worker.ts";
 export type { PollBudget } from "./src/waiter.ts";
+export { WeakSender } from "./src/weak_sender.ts";
 export type { WritableOptions } from "./src/writable_stream.ts";
 export type { WaitLimits } from "./src/pending.ts";
 export type { WaitOptions, WaitStrategy } from "./src/wait_strategy.ts";

@@ -44,6 +44,13 @@ export const symbols = {
     parameters: ["u32"], // uint32_t channel
     result: "i32",
   },
+  millrace_endpoint_open_weak: {
+    parameters: [
+      "u32", // uint32_t endpoint
+      "buffer", // millrace_endpoint_info *info
+    ],
+    result: "i32",
+  },
   millrace_endpoint_is_alone: {
     parameters: ["u32"], // uint32_t endpoint
     result: "i32",

@@ -24,13 +24,14 @@ import { limitsOf, PendingPromise, PendingQueue, type WaitLimits } from "./pendi
 import { attachPool, Pool, type PoolLink, poolOfLayout } from "./pool.ts";
 import { openReceiverOn, type Receiver } from "./receiver.ts";
 import { armBell, ringForNative } from "./ringer.ts";
-import { openSenderOn, type Sender } from "./sender.ts";
+import { openerOf, openSenderOn, type Sender } from "./sender.ts";
 import { openShare, rolesOf, type Share, type ShareOptions, type SharePlace } from "./share.ts";
 import { readCounters, readStatistics, type Statistics } from "./statistics.ts";
 import type { ReceiverTicket, SenderTicket, Ticket } from "./ticket.ts";
 import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
 import { isBigUint64Array, isUint8Array, lengthOf } from "./typed_array.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
+import { WeakSender } from "./weak_sender.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
 /** Options of every kind of channel. */
@@ -153,7 +154,7 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
   readonly #drainWaiter: Waiter;
   readonly #drainPending = new PendingQueue<PendingPromise<void>>(() => {
     if (this.#drainPending.length === 0) this.#drainWaiter.cancel();
-  });
+  }, () => void this.#checkDrained());
   /** What `closed` says after disposal. */
   #isDisposed = false;
   /** The bell ringer this channel is registered with; 0 for none. */
@@ -378,6 +379,29 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
       if (error instanceof ChannelClosedError) withCause(error, readReason(this.#endpoint));
       throw error;
     }
+  }
+
+  /**
+   * A weak sender: it opens senders as long as the channel is open, and does not keep it open, nor in use.
+   * See {@linkcode Sender.downgrade}.
+   *
+   * @throws {ChannelClosedError} If the channel was disposed of.
+   */
+  weakSender(): WeakSender<Value, Batch> {
+    const { handle, bells } = this.#checkOpen("make a weak sender");
+    this.#isShared = true;
+    return new WeakSender(
+      handle,
+      bells,
+      openerOf(
+        bells,
+        this.#layout,
+        this.#wait,
+        this.#pollBudget,
+        this.#pool,
+        this.#place.numa,
+      ),
+    );
   }
 
   /**

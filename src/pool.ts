@@ -148,7 +148,7 @@ export class Pool implements Disposable {
   readonly #waiter: Waiter;
   readonly #pending = new PendingQueue<PendingAlloc>(() => {
     if (this.#pending.length === 0) this.#waiter.cancel();
-  });
+  }, () => void this.#servePending());
   readonly #use: Use = { isHandedOut: false, isAttached: false };
   #layout: Layout<Slab> | undefined;
   /** Whether another process made it. */

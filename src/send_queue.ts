@@ -162,7 +162,7 @@ export class SendQueue<Value> {
     if (this.#pending.length === 0) this.#waiter.cancel();
     // The one behind may need less room than the first did.
     else if (wasFirst) this.#waiter.resume();
-  });
+  }, () => void this.#serve(false));
   /** Of what was done at once. */
   readonly answers: Answers = new Answers();
   /** How many of those that wait have something to send. */

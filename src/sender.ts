@@ -28,6 +28,7 @@ import { checkMemory, isTypedArray } from "./typed_array.ts";
 import type { PollBudget } from "./waiter.ts";
 import { waitBlocking, type WaitOptions, type WaitStrategy } from "./wait_strategy.ts";
 import { streamTo, type WritableOptions } from "./writable_stream.ts";
+import { type OpenSender, WeakSender } from "./weak_sender.ts";
 import { Writer, type WriterOptions } from "./writer.ts";
 
 /** Options of {@linkcode Sender.send}. */
@@ -83,6 +84,8 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
   readonly #endpoint: Endpoint;
   readonly #producer: FixedProducer<Value, Batch> | RecordProducer<Value>;
   readonly #isBytes: boolean;
+  /** Opens another sender on the same channel. */
+  readonly #openAnother: OpenSender<Value, Batch>;
   readonly #wait: WaitStrategy;
   readonly #queue: SendQueue<Value>;
   /** What the last reserve() gave, and where the producer stood then. */
@@ -101,6 +104,7 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
     this.#endpoint = endpoint;
     this.#producer = producerOf(endpoint, codecOf(layout), pool);
     this.#isBytes = layout.spec.kind === "bytes";
+    this.#openAnother = openerOf(endpoint.bells, layout, wait, pollBudget, pool, undefined);
     this.#wait = wait;
     this.#queue = new SendQueue<Value>(
       endpoint,
@@ -670,6 +674,37 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
   }
 
   /**
+   * A weak sender of the same channel: it opens senders as long as the channel is open, and does not keep it
+   * open. This sender stays as it is; close it when you are done.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mpsc, u32 } from "millrace";
+   *
+   * using channel = mpsc(u32, { capacity: 8 });
+   * const receiver = channel.receiver();
+   * const sender = channel.sender();
+   * using weak = sender.downgrade();
+   * {
+   *   using another = weak.upgrade();
+   *   another?.trySend(1);
+   * }
+   * sender.close(); // the last one: the channel ends
+   * assert(weak.upgrade() === undefined);
+   * assert.deepEqual(await Array.fromAsync(receiver), [1]);
+   * ```
+   *
+   * @throws {TypeError} If this sender is connected to another process.
+   * @throws {ChannelClosedError} If this sender has been closed (`"ENDPOINT_CLOSED"`).
+   */
+  downgrade(): WeakSender<Value, Batch> {
+    const { handle, bells } = this.#endpoint;
+    if (handle === 0) throw this.#closedError();
+    return new WeakSender(handle, bells, this.#openAnother);
+  }
+
+  /**
    * Closes this sender: what was sent, a writer's last chunk included, is delivered. (If the channel
    * is closed already that chunk is dropped; `flush()` before tells what it held.) Sends that still
    * wait for room reject. When it was the last sender the channel ends. Idempotent.
@@ -766,6 +801,19 @@ function closerOf(endpoint: Endpoint, producer: LastChunk): () => boolean {
     endpoint.close();
     return true;
   };
+}
+
+/** What opens senders for a weak one. It keeps no sender and no channel. */
+export function openerOf<Value, Batch>(
+  bells: Bells,
+  layout: Layout<Value, Batch>,
+  wait: WaitStrategy,
+  pollBudget: PollBudget,
+  pool: PoolLink | undefined,
+  numa: NumaMode | undefined,
+): OpenSender<Value, Batch> {
+  return (handle, options) =>
+    openSenderOn(handle, bells, layout, wait, pollBudget, pool, options, numa);
 }
 
 /** Opens a sender on a channel this thread holds. */

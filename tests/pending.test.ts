@@ -217,6 +217,26 @@ test("a timeout ends every wait of a sender, pool and channel; what it waited fo
   assert.deepEqual(receiver.tryReceive(), { state: "empty" });
 });
 
+test("a time that was up while the event loop was busy is no timeout, if there was room, a slab or the end by then", async () => {
+  using both = pair(u32, { capacity: 1 });
+  const { channel, sender, receiver } = both;
+  using slabs = pool({ slab: 64, count: 1 });
+  const slab = await slabs.alloc();
+  fill(sender, () => 7);
+  const limits = { timeout: 1 };
+  const waits = [sender.sendAll([1], limits), slabs.alloc(8, limits), channel.drained(limits)];
+  const until = performance.now() + 5;
+  while (performance.now() < until);
+  receiver.receiveBatch(1);
+  slab.free();
+  sender.trySend(0);
+  receiver.receiveBatch(1);
+  channel.close();
+  receiver.receiveBatch(1);
+  const ends = await within(Promise.allSettled(waits), "the waits");
+  assert.deepEqual(ends.map(({ status }) => status), ["fulfilled", "fulfilled", "fulfilled"]);
+});
+
 const many = 200_000;
 
 test(`${many} pending sends take about as long as as many that do not pile up`, async () => {

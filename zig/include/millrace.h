@@ -363,6 +363,10 @@ int32_t millrace_endpoint_open_at(const millrace_ticket *ticket, uint32_t role,
                                   const millrace_place *place, millrace_endpoint_info *info);
 int32_t millrace_endpoint_open_on_at(uint32_t channel, uint32_t role, const millrace_place *place,
                                      millrace_endpoint_info *info);
+/* Opens a weak sender beside an endpoint or a channel of this thread: a handle for millrace_endpoint_open_on
+ * with MILLRACE_SENDER, which keeps the memory of the channel, and does not keep the channel open.
+ * MILLRACE_INVALID_ARGUMENT: of a channel in another process. Close it by millrace_endpoint_close. */
+int32_t millrace_endpoint_open_weak(uint32_t endpoint, millrace_endpoint_info *info);
 int32_t millrace_endpoint_close(uint32_t endpoint);
 /* Closes a sender, and with it the channel, which ends with this reason for everyone: what was committed
  * can still be received, and no receiver sees the end without the reason. Of a receiver, its senders get

@@ -320,6 +320,11 @@ export fn millrace_endpoint_open_on(channel: u32, role: u32, info: *EndpointInfo
     return millrace_endpoint_open_on_at(channel, role, &.{ .mode = 0, .node = 0 }, info);
 }
 
+/// Opens a weak sender on the channel of an endpoint or a handle of this thread.
+export fn millrace_endpoint_open_weak(handle: u32, info: *EndpointInfo) i32 {
+    return describe(endpoint.openWeak(handle) catch |err| return Status.of(err), info);
+}
+
 /// The same, and says where the memory it writes shall lie.
 export fn millrace_endpoint_open_at(ticket: *const Ticket, role: u32, place: *const Place, info: *EndpointInfo) i32 {
     const wanted = Role.fromInt(role) orelse return Status.invalid_argument.number();

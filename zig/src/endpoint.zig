@@ -111,6 +111,8 @@ pub const Body = union(enum) {
     pool: void,
     sender: Sender,
     receiver: Receiver,
+    /// Keeps the channel's memory, not the channel: senders can be opened on it while that is open.
+    weak: void,
     share: *Share,
     /// A link that no endpoint stands on yet.
     link: *Link,
@@ -163,7 +165,7 @@ pub const Slot = struct {
     /// A sender's ring; a receiver's place among the receivers.
     pub fn index(self: *const Slot) u32 {
         return switch (self.body) {
-            .channel, .pool, .share, .link => 0,
+            .channel, .pool, .weak, .share, .link => 0,
             .sender => |*sender| sender.producer.ring,
             .receiver => |*receiver| receiver.index(),
         };
@@ -392,7 +394,7 @@ fn isAsleepForGood(slot: *Slot) bool {
             return !channel_module.isDrained(segment);
         },
         .pool => !slot.channel.slabs.?.holds() and !slot.channel.is_abandoned.load(.seq_cst),
-        .share, .link => true,
+        .weak, .share, .link => true,
     };
 }
 
@@ -406,7 +408,7 @@ pub fn armBell(slot: *Slot, slots_min: u32) channel_module.Armed {
         .sender => |*sender| sender.arm(slots_min),
         .receiver => |*receiver| receiver.arm(.bell),
         .channel => channel_module.armDrain(segment),
-        .pool, .share, .link => false,
+        .pool, .weak, .share, .link => false,
     };
     if (!armed) return .no;
     if (segment.geometry.is_shared) ringer_module.kick(&slot.watch, @intFromEnum(segment.waiting(.bell)));
@@ -443,7 +445,7 @@ pub fn disarm(slot: *Slot) void {
     switch (slot.body) {
         .sender => |*sender| sender.disarm(),
         .receiver => |*receiver| receiver.disarm(),
-        .channel, .pool, .share, .link => {},
+        .channel, .pool, .weak, .share, .link => {},
     }
 }
 
@@ -466,7 +468,7 @@ pub fn watch(handle: u32, ringer: u32) (Error || ringer_module.Error)!u32 {
             .bells = .{ .receiver = true, .receiver_index = @intCast(index) },
         },
         .pool => .{ .word = slot.channel.slabs.?.wakeWord(), .is_count = true, .bells = .{ .receiver = true } },
-        .channel, .share, .link => .{ .word = &segment.control().drain_wait.word, .bells = .{ .drain = true } },
+        .channel, .weak, .share, .link => .{ .word = &segment.control().drain_wait.word, .bells = .{ .drain = true } },
     };
     return ringer_module.watch(ringer, segment, what, &slot.watch);
 }
@@ -628,7 +630,7 @@ pub fn isAlone(handle: u32) Error!bool {
         .receiver => return receiversOf(channel, &.{}).elsewhere == 0 and
             channel.sender_references == sendersHere(channel) and !isHeldElsewhere(channel),
         .pool => {},
-        .channel, .share, .link => return false,
+        .channel, .weak, .share, .link => return false,
     }
     if (channel.segment.geometry.is_shared) return false;
     // A slab is freed by whoever has the pool open, and by the receivers, senders and the end of the
@@ -643,11 +645,12 @@ pub fn isAlone(handle: u32) Error!bool {
     return channel.references == referencesHere(channel) + attached;
 }
 
-/// Whether another thread has the channel itself, and with it the right to open endpoints and to close it.
+/// Whether another thread has the channel itself, or a weak sender, and with it the right to open endpoints.
 fn isHeldElsewhere(channel: *const Channel) bool {
     const here = os.threadIdentity();
     for (slots[0..slots_used.raw]) |*slot| {
-        if (slot.handle.raw == 0 or slot.body != .channel or slot.channel != channel) continue;
+        if (slot.handle.raw == 0 or slot.channel != channel) continue;
+        if (slot.body != .channel and slot.body != .weak) continue;
         if (slot.owner.load(.monotonic) != here) return true;
     }
     return false;
@@ -814,6 +817,16 @@ pub fn openDirectlyAt(handle: u32, role: Role, place: placement.Request) Error!*
     const opened = try openOn(slot.channel, role, place);
     if (role == .sender) addSenderReference(slot.channel);
     return opened;
+}
+
+/// Opens a weak sender beside an endpoint or a handle of this thread: it keeps no channel open.
+pub fn openWeak(handle: u32) Error!*Slot {
+    mutex.lock();
+    defer mutex.unlock();
+    const channel = (try find(handle)).channel;
+    // A connection stands for one endpoint.
+    if (channel.slabs != null or channel.link != null) return error.InvalidArgument;
+    return allocate(channel, .weak);
 }
 
 fn openOn(channel: *Channel, role: Role, place: placement.Request) Error!*Slot {
@@ -1148,6 +1161,7 @@ fn closeSlot(slot: *Slot, ringer: channel_module.Ringer, reason: []const u8) cha
             return .{};
         },
         .link => return .{}, // goes with the channel
+        .weak => return .{},
         .pool => {
             endShares(slot.channel, slot.handle.raw);
             // First: what still writes through the views of a thread that has died (I/O under way, or a
