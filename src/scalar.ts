@@ -7,7 +7,7 @@
 import { checkTarget, type FixedCodec, type WritableBatch } from "./codec.ts";
 import { describe } from "./describe.ts";
 import { defineLayout, type Layout, type ScalarName } from "./layout.ts";
-import { lengthOf, type TypedArray, typedArrayName } from "./typed_array.ts";
+import { isOf, lengthOf, type TypedArray } from "./typed_array.ts";
 
 /** A typed array as the codecs below need it. */
 interface NumberArray<Value> extends WritableBatch<Value> {
@@ -56,8 +56,7 @@ function scalarCodec<Value, Batch extends object>(
     if (!fits(value)) throw rejected(name, range, value);
     view[slot] = value;
   };
-  const isOwnType = (values: unknown): values is View & TypedArray =>
-    typedArrayName(values) === Elements.name;
+  const Own = Elements as unknown as new (length: number) => View & TypedArray;
   /** A subarray() of a subclass can be anything. */
   const partOf = ({ buffer, byteOffset }: TypedArray, from: number, count: number) =>
     new Elements(buffer, byteOffset + from * Elements.BYTES_PER_ELEMENT, count);
@@ -80,9 +79,10 @@ function scalarCodec<Value, Batch extends object>(
     read: (view, slot) => view[slot] as Value,
     writeMany(view, slot, values, from, count) {
       // The same element type needs no check of each value, and is one copy.
-      if (isOwnType(values) && from + count <= lengthOf(values)) {
-        const isWhole = from === 0 && count === lengthOf(values);
-        view.set(isWhole ? values : partOf(values, from, count), slot);
+      const length = isOf(values, Own) ? lengthOf(values) : -1;
+      if (from + count <= length) {
+        const own = values as View & TypedArray;
+        view.set(count === length ? own : partOf(own, from, count), slot);
         return;
       }
       for (let index = 0; index < count; index++) {
@@ -91,7 +91,7 @@ function scalarCodec<Value, Batch extends object>(
     },
     readMany: (view, slot, count) => view.slice(slot, slot + count),
     readInto(view, slot, count, out, at) {
-      if (isOwnType(out)) {
+      if (isOf(out, Own)) {
         // By the language's own set(): a subclass may have another.
         view.set.call(out, view.subarray(slot, slot + count), at);
         return;

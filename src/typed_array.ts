@@ -12,7 +12,11 @@ export interface TypedArray extends ArrayBufferView<ArrayBufferLike> {
   readonly length: number;
 }
 
-const prototype = Object.getPrototypeOf(Uint8Array.prototype);
+// The getters cost 20 to 40 ns in Bun: those of this realm are told by their class, and by isView(), for a
+// prototype alone makes no array.
+const { isView } = ArrayBuffer;
+const AnyTypedArray: new () => TypedArray = Object.getPrototypeOf(Uint8Array);
+const prototype = AnyTypedArray.prototype;
 const { at } = prototype as { at(index: number): unknown };
 const nameGetter = getterOf(prototype, Symbol.toStringTag);
 const lengthGetter = getterOf(prototype, "length");
@@ -30,14 +34,21 @@ export function typedArrayName(value: unknown): string | undefined {
 
 /** Whether it is any typed array. */
 export function isTypedArray(value: unknown): value is TypedArray {
-  return typedArrayName(value) !== undefined;
+  return isView(value) && (value instanceof AnyTypedArray || typedArrayName(value) !== undefined);
 }
 
 /** Whether it is a Uint8Array, or of a class derived from it. */
 export function isUint8Array(value: unknown): value is Uint8Array {
-  // The first is the fast way for those of this realm; a prototype alone makes no array.
-  return (value instanceof Uint8Array && ArrayBuffer.isView(value)) ||
-    typedArrayName(value) === "Uint8Array";
+  return isView(value) && (value instanceof Uint8Array || typedArrayName(value) === "Uint8Array");
+}
+
+/** Whether it is what this constructor makes, in any realm. */
+export function isOf<Elements extends TypedArray>(
+  value: unknown,
+  constructor: { readonly name: string; new (length: number): Elements },
+): value is Elements {
+  return isView(value) &&
+    (value instanceof constructor || typedArrayName(value) === constructor.name);
 }
 
 /** Whether it is a BigUint64Array of so many elements. */

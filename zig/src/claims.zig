@@ -887,8 +887,8 @@ pub const Dropping = struct {
                 if (segment.geometry.is_shared and !ledger.isOpen(segment)) return true;
                 continue;
             }
-            // Our own word.
-            const available = ((producer_line.tail.raw & ~ring_module.closed_bit) -% cursor) >> 1;
+            // Our own word; one load, for what is checked must be what is used.
+            const available = ((producer_line.tail.load(.monotonic) & ~ring_module.closed_bit) -% cursor) >> 1;
             if (available == 0) return true; // the ring is empty: there is room, or it is sealed
             if (available > capacity) return self.fail();
             const position = (cursor >> 1) & (capacity - 1);
