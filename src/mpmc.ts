@@ -46,6 +46,7 @@ import type { Layout } from "./layout.ts";
  * @throws {TypeError} If `layout` is not a layout, or an option has the wrong type.
  * @throws {RangeError} If an option is outside its range; the message names the limit.
  * @throws {OutOfMemoryError} If there is no address space for it.
+ * @throws {ConnectError} With `shared: true`, if the system refuses memory for several processes.
  * @throws {LibraryError} If the native library cannot be found or used.
  * @throws {UnsupportedPlatformError} On a platform without it.
  */

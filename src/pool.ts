@@ -678,6 +678,7 @@ export function attachPool(channel: Endpoint, pool: Pool, threshold: number): Po
  * @throws {TypeError} If the options are not an object.
  * @throws {RangeError} If `slab` or `count` is outside its range.
  * @throws {OutOfMemoryError} If there is no address space for it.
+ * @throws {ConnectError} With `shared: true`, if the system refuses memory for several processes.
  * @throws {LibraryError} If the native library cannot be found or used.
  * @throws {UnsupportedPlatformError} On a platform without it.
  */

@@ -965,7 +965,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
    * epoll, io_uring or libuv. Every call gives the same. See {@linkcode EventFd} for the loop.
    *
    * @throws {ChannelClosedError} If this receiver has been closed (`"ENDPOINT_CLOSED"`).
-   * @throws {OutOfMemoryError} If the process may open no more descriptors.
+   * @throws {ConnectError} If the process may open no more descriptors (`"TOO_MANY_DESCRIPTORS"`).
    */
   eventFd(): EventFd {
     this.#checkOpen();
