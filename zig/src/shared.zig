@@ -138,7 +138,12 @@ pub fn Shared(comptime kind: Kind, comptime T: type) type {
 
         /// Nothing more is accepted; what was sent can still be received.
         pub fn close(self: Self) void {
-            const bells = endpoint.closeChannel(self.handle, "") catch |err| fail(err);
+            self.closeWithReason("");
+        }
+
+        /// The same as a failure: everyone is told why. 2048 bytes at most, UTF-8 for JavaScript to read.
+        pub fn closeWithReason(self: Self, reason: []const u8) void {
+            const bells = endpoint.closeChannel(self.handle, reason) catch |err| fail(err);
             find(self.handle).channel.ring(bells, 0);
         }
 
@@ -233,6 +238,12 @@ pub fn Sender(comptime T: type) type {
             self.* = undefined;
         }
 
+        /// The same of a sender that has failed: it closes the channel, and everyone is told why.
+        pub fn closeWithReason(self: *Self, reason: []const u8) void {
+            endpoint.closeWithReasonAndRing(self.handle, reason) catch |err| fail(err);
+            self.* = undefined;
+        }
+
         pub fn anySender(self: *Self) *AnySender {
             const slot = endpoint.findSender(self.handle) catch |err| fail(err);
             return &slot.body.sender;
@@ -273,6 +284,12 @@ pub fn Receiver(comptime T: type) type {
         pub fn close(self: *Self) void {
             closeHandle(self.handle);
             self.* = undefined;
+        }
+
+        /// Why the channel was closed, if that was said; a copy, of which another process may have written
+        /// anything.
+        pub fn reasonIn(self: Self, buffer: []u8) []u8 {
+            return buffer[0..endpoint.readReason(find(self.handle), buffer)];
         }
 
         pub fn anyReceiver(self: *Self) *AnyReceiver {
@@ -432,6 +449,29 @@ test "typed channels are joined over a socket: of every kind, everything once, e
         receiver.close();
         try until(doors[1], hasNoConnections);
         for (&doors) |*door| door.close();
+    }
+}
+
+test "a connected sender that fails ends the channel with its reason, after what it sent" {
+    inline for ([_]Kind{ .mpsc, .spsc, .spmc, .mpmc }) |kind| {
+        var channel: Shared(kind, Sample) = try .init(.{ .capacity = 16 });
+        defer channel.deinit();
+        var name: [64]u8 = undefined;
+        const address = freshName(&name);
+        var door = try channel.share(.{ .address = address }, .{ .receivers = false, .limit = 1 });
+        defer door.close();
+        var receiver = try channel.receiver();
+        defer receiver.close();
+        var sender = try connectSender(Sample, .{ .address = address }, .{});
+        try sender.send(.{ .producer = 0, .sequence = 7, .value = 0 });
+        sender.closeWithReason("dry");
+        try testing.expectEqual(7, receiver.receive().?.sequence);
+        try testing.expectEqual(null, receiver.receive());
+        var reason: [8]u8 = undefined;
+        try testing.expectEqualStrings("dry", receiver.reasonIn(&reason));
+        try testing.expectEqual(.closed, receiver.closeState());
+        channel.closeWithReason("too late");
+        try testing.expectEqualStrings("dry", receiver.reasonIn(&reason));
     }
 }
 
