@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import process from "node:process";
 import { after, test } from "node:test";
 import { type Channel, mpmc, mpsc, pool, type Receiver, spmc, spsc, u32 } from "../mod.ts";
-import { until, within } from "./support/bounded.ts";
+import { nextTurn, until, within } from "./support/bounded.ts";
 import { range } from "./support/channels.ts";
 import { Workshop } from "./support/foreign.ts";
 import { runtime } from "./support/runtime.ts";
@@ -174,6 +174,66 @@ for (const [kind, open] of Object.entries({ mpsc, spsc, spmc, mpmc })) {
         await assertNothingLeft(before);
       });
     }
+  }
+}
+
+for (const [kind, open] of Object.entries({ spmc, mpmc })) {
+  // One process offers what it has claimed, the other takes it over.
+  for (const [who, operation] of [["offers", "offer"], ["takes over", "receive"]] as const) {
+    test(
+      `${kind}: a receiver killed at any instruction while it ${who} a claim`,
+      options,
+      async () => {
+        const before = belongings();
+        await forEveryStep(async (steps) => {
+          const channel = open(u32, {
+            capacity: 4,
+            claim: 4,
+            shared: true,
+            pollBudget: 0,
+            onReceiverDeath: "wait",
+          }) as U32Channel;
+          const address = freshName();
+          const share = channel.share(address, { senders: false });
+          using sender = channel.sender();
+          for (const value of [0, 1, 2]) assert.equal(sender.trySend(value), true);
+          const received: number[] = [];
+          let receiver: U32Receiver | undefined;
+          if (operation === "receive") {
+            receiver = channel.receiver();
+            received.push(await within(receiver.receive(), "the first value", limitMs));
+            await nextTurn(); // the rest is offered now
+          }
+          const ending = runVictim(operation, address, steps);
+          let isOver = false;
+          ending.finally(() => isOver = true).catch(() => {});
+          // Another that may take what is offered, once it was claimed.
+          const hasCome = () => isOver || channel.stats().receivers > 0;
+          await until(hasCome, "the victim is there", limitMs);
+          receiver ??= channel.receiver();
+          const outcome = await ending;
+          await until(() => share.connections === 0, "the death is noticed", limitMs);
+          const receiving = collectRest(receiver);
+          for (let value = 3; value < 36; value++) {
+            await within(sender.send(value), `room for ${value}`, limitMs);
+          }
+          sender.close();
+          share.close();
+          received.push(...await receiving);
+          // The victim may have received some of the first, and nothing else.
+          const missing = range(36).filter((value) => !received.includes(value));
+          assert.ok(missing.every((value) => value < 3), `received ${received}`);
+          assert.deepEqual(
+            received.sort((a, b) => a - b),
+            range(36).filter((value) => !missing.includes(value)),
+          );
+          channel[Symbol.dispose]();
+          receiver.close();
+          return outcome;
+        });
+        await assertNothingLeft(before);
+      },
+    );
   }
 }
 

@@ -114,6 +114,18 @@ static void operate_on_pool(const char *operation, const char *address) {
     }
 }
 
+/* Offers what it has claimed, looks, takes back what no other has meanwhile, and receives the first of it. */
+static void offer(uint32_t receiver) {
+    for (int time = 0; time < 2; time++) {
+        check("offer", millrace_ring(receiver, millrace_receiver_offer(receiver)));
+        check("pass on", millrace_ring(receiver, millrace_receiver_pass_on(receiver)));
+        millrace_receiver_look(receiver);
+        if (millrace_receiver_poll_surely(receiver, 0) <= 0) continue;
+        check("release", millrace_ring(receiver, millrace_receiver_release(receiver, 1, 1)));
+    }
+    millrace_receiver_offer(receiver);
+}
+
 /* The operation is what happens between two stops. */
 static void operate(const char *operation, const char *address) {
     uint32_t value = 1, bytes;
@@ -131,9 +143,12 @@ static void operate(const char *operation, const char *address) {
         /* What is there, and then nothing; "wait" falls asleep for a moment, too. */
         uint32_t timeout_us = IS("receive-wait") ? 50 : 0;
         if (IS("close-receiver")) millrace_receive(receiver, &value, sizeof value, &bytes, 0);
+        if (IS("offer")) millrace_receiver_poll(receiver, 0);
         raise(SIGSTOP);
         if (IS("close-receiver")) {
             millrace_close(receiver);
+        } else if (IS("offer")) {
+            offer(receiver);
         } else {
             for (int time = 0; time < 3; time++) millrace_receive(receiver, &value, sizeof value, &bytes, timeout_us);
         }

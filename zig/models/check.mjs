@@ -130,6 +130,40 @@ const sound = [
     defines: { LEAVES_CLAIM: 1 },
   },
   {
+    model: "claims",
+    what: "2 receivers, one of which offers its claim, and may take it back",
+    defines: { OFFERS: 1 },
+    large: true,
+  },
+  {
+    model: "claims",
+    what: "2 receivers, one of which offers its claim, and does not come back",
+    defines: { OFFERS: 1, NEVER_LOOKS: 1 },
+  },
+  {
+    model: "claims",
+    what: "2 receivers, one offers its claim, one dies with one and is replaced",
+    defines: { OFFERS: 1, DEATHS: 1 },
+    longest: true,
+  },
+  {
+    model: "certainty",
+    what: "3 rings, one of which has a message at every instant",
+    defines: {},
+  },
+  {
+    model: "sleepers",
+    what: "a receiver that only looks, and one that claims and may offer it, one gives up",
+    defines: { LOOKERS: 1, OFFERS: 1, GIVE_UPS: 1 },
+    large: true,
+  },
+  {
+    model: "sleepers",
+    what: "2 receivers, which also find what is not ready, one offers its claim, one gives up",
+    defines: { IS_SURE: 1, OFFERS: 1, GIVE_UPS: 1 },
+    longest: true,
+  },
+  {
     model: "sleepers",
     what: "2 receivers that share a ring, one gives up, one closes",
     defines: { GIVE_UPS: 1, CLOSES: 1 },
@@ -157,6 +191,8 @@ const killedFree = { model: "slabs", defines: { DEATH: 1 } };
 const ringer = { model: "ringer", defines: {} };
 const claims = { model: "claims", defines: {} };
 const leftClaim = { model: "claims", defines: { LEAVES_CLAIM: 1 } };
+const offeredClaim = { model: "claims", defines: { OFFERS: 1 } };
+const certainty = { model: "certainty", defines: { RINGS: 2 } };
 const sleepers = { model: "sleepers", defines: {} };
 const givingUp = { model: "sleepers", defines: { GIVE_UPS: 1 } };
 
@@ -233,6 +269,23 @@ const mutilated = [
   { ...leftClaim, without: "LINE_SWAP", what: "one receiver taking a claim over" },
   { ...leftClaim, without: "GATE_MOVE_ORDER", what: "the new gate before the old one goes" },
   { ...leftClaim, without: "MOVES_RECHECK", what: "a look at the count of moved gates" },
+  { ...offeredClaim, without: "TAKE_BACK_SWAP", what: "taking an offer back by compare-and-swap" },
+  { ...offeredClaim, without: "TAKER_STATE", what: "a state of its own for an offer being taken" },
+  { ...offeredClaim, without: "TAKER_WAIT", what: "waiting for who is taking the offer" },
+  {
+    ...offeredClaim,
+    without: "OFFER_COUNT",
+    what: "counting an offer",
+    defines: { OFFERS: 1, NEVER_LOOKS: 1 },
+  },
+  {
+    ...offeredClaim,
+    without: "OWN_LINE",
+    what: "a newcomer leaving the line of one that offers alone",
+    defines: { OFFERS: 1, DEATHS: 1 },
+  },
+  { ...certainty, without: "ONE_LOAD", what: "adding up the tails that were compared" },
+  { ...certainty, without: "SECOND_PASS", what: "a second look at every tail" },
   { ...sleepers, without: "COMMIT_FENCE", what: "the commit fence" },
   { ...sleepers, without: "READY_FENCE", what: "the ready fence" },
   { ...sleepers, without: "IDLE_FENCE", what: "the idle fence" },
@@ -243,6 +296,18 @@ const mutilated = [
   { ...sleepers, without: "IDLE_AT_WORK", what: "a ring going idle while its receiver works" },
   { ...givingUp, without: "PASS_ON", what: "passing a wake-up on" },
   { ...givingUp, without: "NEXT_SLEEPER", what: "waking the next when one has gone" },
+  {
+    ...sleepers,
+    without: "LOOK_PASS_ON",
+    what: "passing on the wake-up of one that only looks",
+    defines: { MESSAGES: 1, LOOKERS: 1 },
+  },
+  {
+    ...sleepers,
+    without: "OFFER_WAKE",
+    what: "waking one for what is offered",
+    defines: { MESSAGES: 1, OFFERS: 1 },
+  },
   {
     ...sleepers,
     without: "CALL_AFTER_TAKE_OVER",

@@ -1,7 +1,8 @@
 /* How several receivers share one ring: gates, claims, the head, and what a receiver leaves behind.
 
    One sender puts MESSAGES into a ring of CAPACITY. RECEIVERS claim runs, release them whole or in
-   parts, and up to DEATHS of them go with what they have claimed; a newcomer takes the place of each.
+   parts, and up to DEATHS of them go with what they have claimed; a newcomer takes the place of each. Up to
+   OFFERS times one offers what it has claimed to the others, and takes it back unless another has it.
    Every access of a shared word is one step, as in channel.pml. Who sleeps and who wakes is in
    sleepers.pml: here a receiver looks again whenever there is something. */
 
@@ -17,6 +18,10 @@
 #ifndef DEATHS
 #define DEATHS 0
 #endif
+#ifndef OFFERS
+#define OFFERS 0
+#endif
+/* NEVER_LOOKS: who has offered a claim is not seen again. */
 /* STAYS_DEAD: nobody comes instead. LEAVES_CLAIM: one more has died before, with the first message. */
 #ifdef LEAVES_CLAIM
 #define LINES (RECEIVERS + 1)
@@ -32,6 +37,9 @@
 #define FREE 0
 #define TAKEN 1
 #define ORPHANED 2
+#define OFFERED 3
+/* What was offered is being taken over. */
+#define BEING_TAKEN 4
 
 #define TAIL 0
 #define HEAD 1
@@ -55,6 +63,7 @@
 #define RELEASED 2
 byte fate[MESSAGES + 1];
 byte deaths;
+byte offers;
 
 proctype sender(byte me) {
     byte position;
@@ -211,15 +220,28 @@ inline claim() {
     fi
 }
 
-/* Takes over the claim of line `from`. Newcomers do it with the line that becomes their own. */
-inline take_over(from) {
+/* Takes over the claim of line `from`. Newcomers do it with the line that becomes their own, so not with one
+   whose receiver is there. */
+inline take_over(from, accepts_offers) {
 #ifdef WITHOUT_LINE_SWAP
     if
     :: LOAD(LINE(from)) == ORPHANED -> d_step { store_fenced(LINE(from), TAKEN); success = 1 }
     :: else -> skip
     fi;
 #else
-    d_step { compare_and_swap(LINE(from), ORPHANED, TAKEN, success) }
+    d_step {
+        drain();
+        if
+        :: memory[LINE(from)] == ORPHANED -> memory[LINE(from)] = TAKEN; success = 1
+        :: memory[LINE(from)] == OFFERED && accepts_offers -> success = 1; was_offered = 1;
+#ifdef WITHOUT_TAKER_STATE
+            memory[LINE(from)] = TAKEN
+#else
+            memory[LINE(from)] = BEING_TAKEN
+#endif
+        :: else -> skip
+        fi
+    }
 #endif
     if
     :: success ->
@@ -229,7 +251,7 @@ inline take_over(from) {
             slots = LOAD(CLAIM_END(from)) - cursor
         }
         if
-        :: from == line -> skip
+        :: from == line -> d_step { store_fenced(LINE(from), TAKEN); was_offered = 0 }
         :: else ->
             d_step { store_fenced(CLAIM_END(line), cursor + slots) }
 #ifdef WITHOUT_GATE_MOVE_ORDER
@@ -241,7 +263,7 @@ inline take_over(from) {
             d_step { add(GATES_MOVED, 1) }
             d_step { store_fenced(GATE(from), 0) }
 #endif
-            d_step { store_fenced(LINE(from), FREE) }
+            d_step { store_fenced(LINE(from), (was_offered -> TAKEN : FREE)); was_offered = 0 }
         fi
     :: else -> skip
     fi
@@ -272,14 +294,47 @@ inline release() {
     move_head()
 }
 
+/* Lets others have the window, or what is left of it. The count, then the state. */
+inline offer() {
+#ifndef WITHOUT_OFFER_COUNT
+    d_step { add(ORPHANED_CLAIMS, 1) }
+#endif
+    d_step { store_fenced(LINE(line), OFFERED); is_offered = 1 }
+}
+
+/* Has the window again, or finds it gone. While another is about to have it, that one reads this line. */
+inline take_back() {
+#ifdef WITHOUT_TAKE_BACK_SWAP
+    if
+    :: LOAD(LINE(line)) == OFFERED -> d_step { store_fenced(LINE(line), TAKEN); success = 1 }
+    :: LOAD(LINE(line)) != OFFERED -> skip
+    fi;
+#else
+    d_step { compare_and_swap(LINE(line), OFFERED, TAKEN, success) }
+#endif
+    if
+    :: success -> d_step { add(ORPHANED_CLAIMS, -1); success = 0 }
+    :: else ->
+#ifndef WITHOUT_TAKER_WAIT
+        LOAD(LINE(line)) == TAKEN;
+#endif
+        slots = 0
+    fi;
+    is_offered = 0
+}
+
 proctype receiver(byte me) {
     byte line, cursor, tail, slots, head, least, moved, gate, index;
-    bool success, withdrawn;
+    bool success, withdrawn, is_offered, was_offered;
 
     line = me;
     do
     :: true ->
         /* poll() */
+        if
+        :: is_offered -> take_back()
+        :: else -> skip
+        fi;
         if
         :: slots == 0 ->
             cursor = 0;
@@ -290,7 +345,7 @@ proctype receiver(byte me) {
                 do
                 :: index == LINES || slots != 0 -> index = 0; break
                 :: index < LINES && slots == 0 && index == line -> index++
-                :: index < LINES && slots == 0 && index != line -> take_over(index); index++
+                :: index < LINES && slots == 0 && index != line -> take_over(index, true); index++
                 od
             :: LOAD(ORPHANED_CLAIMS) == 0 -> skip
             fi;
@@ -304,6 +359,11 @@ proctype receiver(byte me) {
         /* JavaScript */
         if
         :: slots != 0 -> release()
+        :: d_step { offers < OFFERS && slots != 0 -> offers++ } ->
+            offer();
+#ifdef NEVER_LOOKS
+            break
+#endif
         :: d_step { deaths < DEATHS && slots != 0 -> deaths++ } ->
             /* The state, then the count. */
             d_step { store_fenced(LINE(line), ORPHANED); slots = 0; cursor = 0 }
@@ -319,7 +379,11 @@ proctype receiver(byte me) {
                 if
                 :: success -> success = 0; break
                 :: else ->
-                    take_over(line);
+#ifdef WITHOUT_OWN_LINE
+                    take_over(line, true);
+#else
+                    take_over(line, false);
+#endif
                     if
                     :: slots != 0 -> break
                     :: else -> line = (line + 1) % LINES

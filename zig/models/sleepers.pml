@@ -2,7 +2,9 @@
 
    Each of SENDERS has a ring and commits MESSAGES. RECEIVERS claim them one by one (how is in
    claims.pml; here a claim is one step) and are at work with what they claimed for as long as they
-   please, perhaps for ever. They may give a wait up, or close with their claim; one may die with it. When nothing can move any more, nobody sleeps beside a message.
+   please, perhaps for ever. They may give a wait up, close with their claim, or offer it to the others; one
+   may die with it. LOOKERS of them only look, as in ready(), and do not come back once they have seen
+   something. When nothing can move any more, nobody sleeps beside a message.
 
    A ring is never full here, and the watch over deaths is left out: it would hide what a living
    receiver has to do at once. */
@@ -23,8 +25,15 @@
 #ifndef CLOSES
 #define CLOSES 0
 #endif
+#ifndef OFFERS
+#define OFFERS 0
+#endif
 #ifndef DEATHS
 #define DEATHS 0
+#endif
+/* IS_SURE: a receiver may also find what is in a ring that is not ready. */
+#ifndef LOOKERS
+#define LOOKERS 0
 #endif
 
 #define TAIL(ring) (ring)
@@ -42,6 +51,7 @@
 bool asleep[RECEIVERS];
 byte give_ups;
 byte closes;
+byte offers;
 
 /* Wakes one of those that sleep. In rotation, which is one of the ways. */
 inline wake_one() {
@@ -189,6 +199,24 @@ inline claim() {
     atomic { cursor = 0; tail = 0 }
 }
 
+/* Looks whether there is something in `ring`, and claims nothing. */
+inline look() {
+    do
+    :: true ->
+        cursor = LOAD(CURSOR(ring));
+        if
+        :: LOAD(TAIL(ring)) != cursor -> holds = 1; break
+        :: LOAD(TAIL(ring)) == cursor ->
+            go_idle();
+            if
+            :: idle -> idle = 0; break
+            :: else -> skip
+            fi
+        fi
+    od;
+    cursor = 0
+}
+
 inline disarm() {
     d_step { swap(WAIT(me), 0, armed) }
     d_step { drain(); memory[SLEEPING] = memory[SLEEPING] & ~(1 << me) }
@@ -202,7 +230,8 @@ proctype receiver(byte me) {
     :: true ->
         /* poll() */
         if
-        :: LOAD(LEFT_CLAIMS) != 0 ->
+        :: LOAD(LEFT_CLAIMS) != 0 && me < LOOKERS -> holds = 1
+        :: LOAD(LEFT_CLAIMS) != 0 && me >= LOOKERS ->
             d_step {
                 drain();
                 if
@@ -227,7 +256,14 @@ proctype receiver(byte me) {
         :: holds || ring == SENDERS -> ring = 0; break
         :: !holds && ring < SENDERS ->
             if
-            :: LOAD(READY) & (1 << ring) -> claim()
+            :: LOAD(READY) & (1 << ring) ->
+                if
+                :: me < LOOKERS -> look()
+                :: else -> claim()
+                fi
+#ifdef IS_SURE
+            :: LOAD(TAIL(ring)) != LOAD(CURSOR(ring)) && me >= LOOKERS -> claim()
+#endif
             :: else -> skip
             fi;
             if
@@ -236,7 +272,12 @@ proctype receiver(byte me) {
             fi
         od;
         if
-        :: holds ->
+        :: holds && me < LOOKERS ->
+#ifndef WITHOUT_LOOK_PASS_ON
+            wake_one();
+#endif
+            goto away
+        :: holds && me >= LOOKERS ->
             /* At work: it comes to an end, or it does not. */
             if
             :: holds = 0
@@ -245,6 +286,15 @@ proctype receiver(byte me) {
                 d_step { add(LEFT_CLAIMS, 1) }
                 wake_one();
                 goto away
+            :: d_step { offers < OFFERS -> offers++; holds = 0 };
+                d_step { add(LEFT_CLAIMS, 1) }
+#ifndef WITHOUT_OFFER_WAKE
+                wake_one();
+#endif
+                if
+                :: true -> skip
+                :: true -> goto away
+                fi
             fi
         :: else ->
 #ifdef WITHOUT_ARM_FENCE
