@@ -87,6 +87,8 @@ export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
   #turns = 0;
   #isStopping = false;
   #isAborted = false;
+  /** It was aborted, or has to stop at the end of a claim: what comes between two looks at the clock counts. */
+  #isWatchful = false;
   /** Inside the handler, a stop() that waited for the loop would wait for itself. */
   #isDone = false;
 
@@ -142,6 +144,8 @@ export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
       const { endpoint } = this.#source;
       if (endpoint.handle !== 0) endpoint.symbols.millrace_receiver_mark(endpoint.handle);
       this.#isStopping = true;
+      // Where receivers share the channel, this one is done with its own at the end of a claim.
+      if (this.#source.consumer.isShared) this.#isWatchful = true;
       this.#stopWaiting.abort(stopped);
     }
     await (limits === undefined ? this.finished : waitFor(this.finished, limits));
@@ -167,7 +171,7 @@ export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
       const signal = this.#signal;
       signal?.throwIfAborted();
       const onAbort = () => {
-        this.#isAborted = true;
+        this.#isAborted = this.#isWatchful = true;
         this.#stopWaiting.abort(signal?.reason);
       };
       signal?.addEventListener("abort", onAbort, { once: true });
@@ -230,11 +234,8 @@ export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
     }
   }
 
-  /** Whether there is something to look at before the time to look has come. */
   #mustLook(): boolean {
-    // Where receivers share the channel, this one is done with its own at the end of a claim.
-    const { consumer } = this.#source;
-    return this.#isAborted || (this.#isStopping && consumer.isShared && consumer.isAtEnd);
+    return this.#isAborted || this.#source.consumer.isAtEnd;
   }
 
   /** Hands out what is there until the budget is spent. Returns what the last look found. */
@@ -242,6 +243,7 @@ export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
     const { consumer, endpoint } = this.#source;
     const batch = this.#batch;
     const claim = this.#claim;
+    const { isShared } = consumer;
     const pace = this.#pace;
     const start = nowMs();
     const until = start + this.#budgetMs;
@@ -273,10 +275,10 @@ export class Run<Value, Batch = BatchOf<Value>> implements AsyncDisposable {
           countdown = 0;
         } else {
           consumer.settleSoon();
-          if (consumer.isShared) consumer.markHandled();
+          if (isShared) consumer.markHandled();
         }
         if (endpoint.handle === 0) break;
-        if (--countdown > 0 && !this.#mustLook()) continue;
+        if (--countdown > 0 && !(this.#isWatchful && this.#mustLook())) continue;
         if (this.#isAborted || this.#signal?.aborted) break;
         if (this.#isStopping && this.#hasReachedMark()) break;
         const now = nowMs();
