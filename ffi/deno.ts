@@ -34,7 +34,9 @@ export function openInDeno(path: string): Native {
     symbols: library.symbols,
     mapMemory(address, bytes) {
       const pointer = deno.UnsafePointer.create(address);
-      if (pointer === null) throw new RangeError("Cannot map memory: the address is null");
+      if (pointer === null) {
+        throw new RangeError("Cannot map memory: expected an address, received null");
+      }
       return deno.UnsafePointerView.getArrayBuffer(pointer, bytes);
     },
   };

@@ -106,7 +106,8 @@ export function loadLibrary(): Native {
     if (obstacle !== undefined) {
       throw new LibraryError(
         "LIBRARY_WRONG_ARCHITECTURE",
-        `Cannot load the native library from ${origin}: ${path} ${obstacle}`,
+        `Cannot load the native library from ${origin}: ${path} ${obstacle}; build it here, or name ` +
+          `another with ${environmentVariable}`,
       );
     }
     try {
@@ -119,7 +120,8 @@ export function loadLibrary(): Native {
   const places = looked.map(({ origin, path }) => `${path} (${origin})`).join(", then ");
   throw new LibraryError(
     "LIBRARY_NOT_FOUND",
-    `Cannot find the native library ${libraryName}: looked for ${places}`,
+    `Cannot find the native library ${libraryName}: looked for ${places}; build it with npm run build, or name it ` +
+      `with ${environmentVariable}`,
   );
 }
 
@@ -141,8 +143,9 @@ function open(runtime: Platform["runtime"], origin: string, path: string): Nativ
       missing
         ? `Cannot use the native library from ${origin}: ${path} lacks a function of ABI version ${abiVersion}: ${
           (cause as Error).message
-        }`
-        : `Cannot open the native library from ${origin}: ${path}: ${(cause as Error).message}`,
+        }; build it again`
+        : `Cannot open the native library from ${origin}: ${path}: ${(cause as Error).message}; ` +
+          "build it again",
       { cause },
     );
   }
@@ -151,7 +154,7 @@ function open(runtime: Platform["runtime"], origin: string, path: string): Nativ
     throw new LibraryError(
       "LIBRARY_ABI_MISMATCH",
       `Cannot use the native library from ${origin}: ${path} has ABI version ${version}, ` +
-        `this module needs ${abiVersion}`,
+        `this module needs ${abiVersion}; build it again`,
     );
   }
   return native;

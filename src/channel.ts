@@ -204,7 +204,8 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
     checkName(creation, "onReceiverDeath", onReceiverDeath, ["close", "wait"]);
     if (onReceiverDeath === "wait" && !shared) {
       throw new TypeError(
-        'Cannot create a channel: onReceiverDeath "wait" is for channels with shared: true',
+        'Cannot create a channel: onReceiverDeath "wait" is for channels between processes; ' +
+          "give shared: true as well",
       );
     }
     checkHugePages(hugePages, capacity * slotBytes);
@@ -332,7 +333,8 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
     }
     if (this.#pool !== undefined || this.#isShared) {
       throw new TypeError(
-        "Cannot use a pool: withPool() comes once, before senders, receivers and tickets",
+        "Cannot use a pool: it has one, or has given senders, receivers or tickets; " +
+          "call withPool() once, right after the channel was created",
       );
     }
     const { threshold = thresholdDefault } = checkOptions("use a pool", options);
@@ -496,7 +498,8 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
   nativeReceiverTicket(): Uint8Array<ArrayBuffer> {
     if (this.#pool !== undefined) {
       throw new TypeError(
-        "Cannot issue a ticket for a native receiver: messages that lie in a pool have none",
+        "Cannot issue a ticket for a native receiver: messages that lie in a pool have none; " +
+          "use a channel without a pool",
       );
     }
     return this.#issueNative("receiver", Role.receiver);
@@ -570,11 +573,14 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
   share(place: SharePlace, options: ShareOptions = {}): Share {
     const { handle, bells } = this.#checkOpen("share a channel");
     if (!this.#isForProcesses) {
-      throw new TypeError("Cannot share a channel: it was not made with shared: true");
+      throw new TypeError(
+        "Cannot share a channel: it was not made with shared: true; create it so",
+      );
     }
     if (!this.#isPoolForProcesses) {
       throw new TypeError(
-        "Cannot share a channel: the pool its messages go through was not made with shared: true",
+        "Cannot share a channel: the pool its messages go through was not made with shared: true; " +
+          "create it so",
       );
     }
     const roles = rolesOf(options);
@@ -782,7 +788,7 @@ export class Channel<Value, Batch = BatchOf<Value>> implements Disposable, Async
     if (!this.#isDisposed) return this.#endpoint;
     throw new ChannelClosedError(
       "ENDPOINT_CLOSED",
-      `Cannot ${action}: the channel was disposed of`,
+      `Cannot ${action}: the channel was disposed of; create another one`,
     );
   }
 
@@ -859,7 +865,8 @@ function checkHugePages(hugePages: unknown, ringBytes: number): void {
   const mode = checkName(creation, "hugePages", hugePages, ["try", "require", "off"]);
   if (mode !== "require" || ringBytes >= hugePageBytes) return;
   throw new RangeError(
-    `Cannot create a channel: a ring of ${ringBytes} bytes cannot lie in huge pages of ${hugePageBytes}`,
+    `Cannot create a channel: expected a ring of at least ${hugePageBytes} bytes with ` +
+      `hugePages: "require", received a capacity of ${ringBytes} bytes`,
   );
 }
 

@@ -18,6 +18,7 @@ import { Endpoint, openInfo } from "./endpoint.ts";
 import { ConnectError, LayoutError } from "./errors.ts";
 import { describe } from "./describe.ts";
 import { type BatchOf, codecOf, type Layout } from "./layout.ts";
+import { layoutDifference } from "./layout_difference.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, checkReceiverPlace, encodePlace, type PlaceOptions } from "./numa.ts";
 import { connectedPool, type PoolLink } from "./pool.ts";
@@ -84,7 +85,10 @@ function open<Value, Batch>(
   const endpoint = new Endpoint(info, new Bells(info.maxSenders));
   const codec = codecOf(found);
   if (info.slotBytes !== (codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes)) {
-    throw otherLayout(action, "the memory is for another layout than it says");
+    throw otherLayout(
+      action,
+      "the memory is for another layout than it says; look at who listens there",
+    );
   }
   const { threshold } = terms;
   const pool = threshold === undefined ? undefined : connectedPool(threshold);
@@ -113,7 +117,10 @@ function readTerms<Value, Batch>(
   if (said === undefined) {
     // Native code shares it.
     if (expected === undefined) {
-      throw otherLayout(action, "the other side does not say how its values are laid out: name it");
+      throw otherLayout(
+        action,
+        "the other side does not say how its values are laid out; name it in the option layout",
+      );
     }
     const terms: Terms = {
       layout: expected.spec,
@@ -125,15 +132,17 @@ function readTerms<Value, Batch>(
   }
   const { terms, found } = said;
   if (expected === undefined) return { terms, found };
-  const [theirs, ours] = [JSON.stringify(found.spec), JSON.stringify(expected.spec)];
-  if (theirs === ours) return { terms, found: expected };
-  throw otherLayout(action, `its values are ${describe(theirs)}, expected ${describe(ours)}`);
+  const difference = layoutDifference(found.spec, expected.spec);
+  if (difference === undefined) return { terms, found: expected };
+  throw otherLayout(action, `${difference}; use one layout on both sides`);
 }
 
 function checkThreshold({ layout, threshold }: SharedTerms): void {
   const isSlab = layout?.kind === "slab";
   if (threshold === undefined ? !isSlab : typeof threshold === "number" && threshold >= 0) return;
-  throw new TypeError(`expected the pool of the channel, received ${describe(threshold)}`);
+  throw new TypeError(
+    `Cannot connect: expected the pool of the channel, received ${describe(threshold)}`,
+  );
 }
 
 function otherLayout(action: string, because: string): ConnectError {

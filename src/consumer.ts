@@ -194,8 +194,9 @@ export abstract class Consumer<Value, Batch> {
 
   /** The error of what the code of a layout that is decoding may not do. */
   decodingError(): Error {
-    return new Error(
-      "Cannot receive: the layout's own decode, or the array that is filled, uses the same receiver",
+    return new TypeError(
+      "Cannot receive: the layout's own decode, or the array that is filled, uses the same receiver; " +
+        "use another one there",
     );
   }
 

@@ -58,7 +58,10 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
   }
   if (typeof encode !== "function" || typeof decode !== "function") {
     throw new TypeError(
-      `Cannot make the custom layout ${describe(name)}: it needs the functions encode and decode`,
+      `Cannot make the custom layout ${
+        describe(name)
+      }: expected the functions encode and decode, ` +
+        `received ${describe(encode)} and ${describe(decode)}`,
     );
   }
   const encodeChecked = (value: Value): Uint8Array => {
@@ -68,7 +71,7 @@ export function custom<Value>(codec: CustomCodec<Value>): Layout<Value> {
       return encoded;
     }
     throw new TypeError(
-      `Cannot send as ${describe(name)}: encode() must return a Uint8Array, returned ${
+      `Cannot send as ${describe(name)}: encode() must return a Uint8Array, received ${
         describe(encoded)
       }`,
     );

@@ -7,7 +7,6 @@
 
 import { Limits, Role, StructBytes } from "../ffi/abi.ts";
 import { checkDuration, checkOptions } from "./check.ts";
-import { describe } from "./describe.ts";
 import { ConnectError } from "./errors.ts";
 import { check, errorOf, native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
@@ -61,7 +60,7 @@ export async function dial<Opened>(
   words[1] = fd;
   putUsers(what, users, words, 2);
   const action = `${what} to ${
-    typeof place === "string" ? describe(place) : `the descriptor ${fd}`
+    typeof place === "string" ? JSON.stringify(place) : `the descriptor ${fd}`
   }`;
   const { symbols } = native();
   const handle = checkAnswer(symbols.millrace_connect_begin(words, address, addressBytes), action);
@@ -97,7 +96,8 @@ async function answered(
     if (waitedMs >= timeoutMs) {
       throw new ConnectError(
         "TIMEOUT",
-        `Cannot ${action}: the other side did not answer within ${timeoutMs} ms`,
+        `Cannot ${action}: the other side did not answer within ${timeoutMs} ms; ` +
+          "give it a longer timeout, or look whether it runs",
       );
     }
     if (waitedMs < pollEveryTurnMs) {
@@ -130,7 +130,8 @@ export function readDescriptor<Read>(
   } catch (cause) {
     throw new ConnectError(
       "NOT_UNDERSTOOD",
-      `Cannot ${action}: what the other side says of what it shares makes no sense`,
+      `Cannot ${action}: what the other side says of what it shares makes no sense; ` +
+        "look at who listens there",
       { cause },
     );
   }
@@ -147,7 +148,7 @@ export function encodeDescriptor(
   const encoded = new TextEncoder().encode(JSON.stringify({ ...said, pollBudget: budget }));
   if (encoded.length <= Limits.descriptorBytes) return encoded;
   throw new RangeError(
-    `Cannot ${action}: the description of its layout takes ${encoded.length} bytes, ` +
-      `${Limits.descriptorBytes} are the most`,
+    `Cannot ${action}: the description of its layout must take at most ${Limits.descriptorBytes} ` +
+      `bytes, received one of ${encoded.length}; take shorter names of fields`,
   );
 }

@@ -232,6 +232,7 @@ function detach(memory: ArrayBuffer): boolean {
 export function transferred(): MillraceError {
   return new MillraceError(
     "MEMORY_TRANSFERRED",
-    "Cannot use the channel: the buffer of one of its views was transferred away",
+    "Cannot use the channel: the buffer of one of its views was transferred away; " +
+      "transfer a copy, as slice() makes it",
   );
 }

@@ -42,6 +42,8 @@ export function layoutOf(spec: LayoutSpec): Layout<unknown, unknown> {
       if (Object.hasOwn(scalars, spec.kind)) {
         return scalars[spec.kind as ScalarName] as Layout<unknown, unknown>;
       }
-      throw new TypeError(`Cannot find a layout of the kind ${describe(spec.kind)}`);
+      throw new TypeError(
+        `Cannot open the ticket: expected the kind of a layout, received ${describe(spec.kind)}`,
+      );
   }
 }

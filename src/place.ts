@@ -26,7 +26,7 @@ export function checkPlace(action: string, place: unknown): Place {
       address.length <= Limits.addressBytes && !place.includes("\0");
     if (isGood) return { address, addressBytes: address.length, fd: -1 };
     throw new RangeError(
-      `Cannot ${action}: an address has 1 to ${Limits.addressBytes} bytes, and no zero among them; ` +
+      `Cannot ${action}: an address must have 1 to ${Limits.addressBytes} bytes, and no zero among them; ` +
         `received ${describe(place)}`,
     );
   }
@@ -64,7 +64,7 @@ export function putUsers(action: string, users: unknown, words: Uint32Array, at:
 export function checkAnswer(answer: number, action: string): number {
   if (answer !== Status.invalidArgument) return check(answer, action);
   throw new RangeError(
-    `Cannot ${action}: it is not open, or no connected Unix socket that keeps messages apart ` +
-      "(SOCK_SEQPACKET)",
+    `Cannot ${action}: expected an open descriptor of a connected Unix socket that keeps messages apart ` +
+      "(SOCK_SEQPACKET), received another; make one with socketPair()",
   );
 }

@@ -212,16 +212,20 @@ export class Pool implements Disposable {
     if (!isWhole) {
       throw new TicketError(
         "TICKET_FORGED",
-        "Cannot open a pool: this ticket was not issued by Millrace",
+        "Cannot open a pool: this ticket was not issued by Millrace; post it as it was issued",
       );
     }
     let terms: PoolTerms;
     try {
       terms = checkTerms(said);
     } catch (cause) {
-      throw new TicketError("TICKET_FORGED", "Cannot open a pool: the ticket was altered", {
-        cause,
-      });
+      throw new TicketError(
+        "TICKET_FORGED",
+        "Cannot open a pool: the ticket was altered; post it as it was issued",
+        {
+          cause,
+        },
+      );
     }
     const endpoint = openPool(
       "open a pool",
@@ -270,7 +274,9 @@ export class Pool implements Disposable {
   share(place: SharePlace, options: PoolShareOptions = {}): Share {
     const action = "share a pool";
     this.#checkOpen(action);
-    if (!this.shared) throw new TypeError(`Cannot ${action}: it was not made with shared: true`);
+    if (!this.shared) {
+      throw new TypeError(`Cannot ${action}: it was not made with shared: true; create it so`);
+    }
     this[checkOwnPool](action);
     const { endpoint } = this.#port;
     this.#use.isHandedOut = true;
@@ -437,7 +443,7 @@ export class Pool implements Disposable {
     if (index === Status.channelClosed) {
       throw new ChannelClosedError(
         "PEER_DIED",
-        "Cannot allocate a slab: the process that made the pool is gone",
+        "Cannot allocate a slab: the process that made the pool is gone; connect to another one",
       );
     }
     if (index < 0) throw errorOf(index, "allocate a slab");
@@ -552,7 +558,10 @@ export class Pool implements Disposable {
 
   #checkOpen(action: string): void {
     if (!this.closed) return;
-    throw new ChannelClosedError("ENDPOINT_CLOSED", `Cannot ${action}: this pool has been closed`);
+    throw new ChannelClosedError(
+      "ENDPOINT_CLOSED",
+      `Cannot ${action}: this pool has been closed; open or create another one`,
+    );
   }
 
   /**
@@ -568,7 +577,7 @@ export class Pool implements Disposable {
       wait.reject(
         new ChannelClosedError(
           "ENDPOINT_CLOSED",
-          "Cannot allocate a slab: this pool has been closed",
+          "Cannot allocate a slab: this pool has been closed; open or create another one",
         ),
       );
     }
@@ -622,12 +631,12 @@ export function openAttachedPort(endpoint: Endpoint, link: PoolLink): SlabPort {
       if (link.isConnected) {
         throw new ConnectError(
           "NOT_UNDERSTOOD",
-          "Cannot open the pool of a channel: the other side has sent none",
+          "Cannot open the pool of a channel: the other side has sent none; look at who listens there",
         );
       }
       throw new TicketError(
         "TICKET_FORGED",
-        "Cannot open the pool of a channel: the ticket was altered",
+        "Cannot open the pool of a channel: the ticket was altered; post it as it was issued",
       );
     }),
   );

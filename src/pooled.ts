@@ -109,7 +109,9 @@ export function pooledCodecOfSender<Value>(
       if (length < 0) port.free(index, generation);
     }
     if (length < 0) {
-      throw new RangeError("Cannot send: encode() gave more bytes the second time it was called");
+      throw new RangeError(
+        "Cannot send: encode() gave more bytes the second time it was called; it must give the same each time",
+      );
     }
     const slot = offset / recordSlotBytes - 1;
     const { symbols, handle } = port.endpoint;

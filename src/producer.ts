@@ -211,8 +211,9 @@ export abstract class Producer<Value> implements StorePlace {
   /** Refuses what the code of a value being written may not do. */
   checkNotWriting(): void {
     if (!this.isWriting) return;
-    throw new Error(
-      "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender",
+    throw new TypeError(
+      "Cannot send: the value's own code (a getter, toJSON or encode) uses the same sender; " +
+        "use another one there",
     );
   }
 
@@ -433,7 +434,9 @@ export class FixedProducer<Value, Batch> extends Producer<Value> {
   reserveWindow(count: number): Window<Value> | undefined {
     this.checkNotWriting();
     if (this.staging !== undefined) {
-      throw new TypeError("Cannot reserve: slabs are filled in their pool, and then sent");
+      throw new TypeError(
+        "Cannot reserve: slabs are filled in their pool; allocate one, and send it",
+      );
     }
     this.endpoint.expose();
     if (this.index === this.granted && !this.#makeRoom()) return undefined;
@@ -550,7 +553,9 @@ export class RecordProducer<Value> extends Producer<Value> {
       if (this.#slabs !== undefined && !isLast) {
         return this.#putWithNewRoom(value, -1 - length, true);
       }
-      throw new RangeError("Cannot send: encode() gave more bytes the second time it was called");
+      throw new RangeError(
+        "Cannot send: encode() gave more bytes the second time it was called; it must give the same each time",
+      );
     }
     this.#finishRecord(length);
     return true;

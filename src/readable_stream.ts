@@ -30,7 +30,7 @@ export function streamOf<Value>(
   if (type !== undefined) checkName("make a stream", "type", type, ["bytes"]);
   if (type === "bytes" && !isOfBytes) {
     throw new TypeError(
-      'Cannot make a stream of bytes: the channel must have the layout "bytes", and has another',
+      'Cannot make a stream of bytes: the channel must have the layout "bytes", received one of another',
     );
   }
   const source = open();

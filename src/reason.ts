@@ -260,7 +260,7 @@ export function withCause<Failure extends Error>(
 function peerDied(action: string, unsent: [value: unknown] | []): ChannelClosedError {
   return new ChannelClosedError(
     "PEER_DIED",
-    `Cannot ${action}: the process at the other side of the channel is gone`,
+    `Cannot ${action}: the process at the other side of the channel is gone; use another channel`,
     ...unsent,
   );
 }

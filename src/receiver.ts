@@ -266,7 +266,10 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
     if (!isConsistent(checked, info.slotBytes, info.maxSenders, slotBytes)) {
       endpoint.close();
-      throw new TicketError("TICKET_FORGED", "Cannot open a receiver: the ticket was altered");
+      throw new TicketError(
+        "TICKET_FORGED",
+        "Cannot open a receiver: the ticket was altered; post it as it was issued",
+      );
     }
     return Receiver[makeReceiver](
       endpoint,
@@ -586,7 +589,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     if (this.#endpoint.handle !== 0) return;
     throw new ChannelClosedError(
       "ENDPOINT_CLOSED",
-      "Cannot receive: this receiver has been closed",
+      "Cannot receive: this receiver has been closed; open another one",
     );
   }
 
@@ -833,7 +836,9 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     const consumer = this.#consumer;
     const left = consumer.place === this.#exposedAt ? this.#exposed : 0;
     if (count > left) {
-      throw new RangeError(`Cannot release: readable() has ${left} left, received ${count}`);
+      throw new RangeError(
+        `Cannot release: expected at most the ${left} left of readable(), received ${count}`,
+      );
     }
     if (count === 0) return;
     consumer.skip(count);
@@ -911,7 +916,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   ): Run<Value, Batch> {
     this.#checkFree();
     if (this.#pending.length !== 0) {
-      throw new TypeError("Cannot run: a receive is pending on this receiver");
+      throw new TypeError("Cannot run: a receive is pending on this receiver; await it first");
     }
     // #checkFree() refuses while #run is set; the loop itself goes through the consumer.
     const run = new Run<Value, Batch>(
@@ -978,7 +983,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
   #armEventFd(): boolean {
     this.#checkFree();
     if (this.#pending.length !== 0) {
-      throw new TypeError("Cannot arm: a receive is pending on this receiver");
+      throw new TypeError("Cannot arm: a receive is pending on this receiver; await it first");
     }
     // What was taken and not yet given back would count as there to receive.
     this.#consumer.settle();
@@ -1020,7 +1025,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
     this.#endpoint.close(encoded);
     const error = new ChannelClosedError(
       "ENDPOINT_CLOSED",
-      "Cannot receive: this receiver has been closed",
+      "Cannot receive: this receiver has been closed; open another one",
     );
     for (const receive of this.#pending.takeAll()) {
       if (receive.isIteration) receive.end();

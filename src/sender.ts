@@ -164,7 +164,10 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
     const slotBytes = codec.kind === "fixed" ? codec.slotBytes : recordSlotBytes;
     if (!isConsistent(checked, info.slotBytes, info.maxSenders, slotBytes)) {
       endpoint.close();
-      throw new TicketError("TICKET_FORGED", "Cannot open a sender: the ticket was altered");
+      throw new TicketError(
+        "TICKET_FORGED",
+        "Cannot open a sender: the ticket was altered; post it as it was issued",
+      );
     }
     return Sender[makeSender](
       endpoint,
@@ -288,7 +291,9 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
       );
     }
     if (!producer.canDrop) {
-      throw new TypeError("Cannot force a send: the messages are slabs, or go through a pool");
+      throw new TypeError(
+        "Cannot force a send: the messages are slabs, or go through a pool; use trySend()",
+      );
     }
     while (!this.trySend(value)) {
       if (this.closed || !producer.force()) return false;
@@ -362,7 +367,7 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
   #closedError(...unsent: [value: unknown] | []): MillraceError {
     const { handle, symbols } = this.#endpoint;
     if (handle === 0) {
-      const message = "Cannot send: this sender has been closed";
+      const message = "Cannot send: this sender has been closed; open another one";
       return withCause(
         new ChannelClosedError("ENDPOINT_CLOSED", message, ...unsent),
         this.#closing,
@@ -596,10 +601,14 @@ export class Sender<Value, Batch = BatchOf<Value>> implements Disposable, AsyncD
     if (this.#endpoint.handle === 0) throw this.#closedError();
     const reserved = this.#reserved;
     if (reserved === undefined || !producer.isAt(reserved.at)) {
-      throw new RangeError("Cannot commit: nothing is reserved, or something was sent since");
+      throw new RangeError(
+        "Cannot commit: nothing is reserved, or something was sent since; reserve again",
+      );
     }
     if (count > reserved.length) {
-      throw new RangeError(`Cannot commit: ${reserved.length} were reserved, received ${count}`);
+      throw new RangeError(
+        `Cannot commit: at most the ${reserved.length} that were reserved, received ${count}`,
+      );
     }
     this.#reserved = undefined;
     if (producer instanceof FixedProducer) producer.commitWindow(count);

@@ -8,7 +8,6 @@ import { ShareRoles, StructBytes } from "../ffi/abi.ts";
 import type { Bells } from "./bells.ts";
 import { encodeDescriptor } from "./dial.ts";
 import { checkBoolean, checkInteger, checkOptions } from "./check.ts";
-import { describe } from "./describe.ts";
 import { native } from "./native.ts";
 import { checkAnswer, checkPlace, putUsers } from "./place.ts";
 
@@ -96,7 +95,9 @@ export function rolesOf(options: ShareOptions): number {
   checkBoolean(action, "senders", senders);
   checkBoolean(action, "receivers", receivers);
   if (!senders && !receivers) {
-    throw new TypeError(`Cannot ${action}: it must let senders or receivers in`);
+    throw new TypeError(
+      `Cannot ${action}: it must let senders or receivers in; leave one of the two true`,
+    );
   }
   return (senders ? ShareRoles.senders : 0) | (receivers ? ShareRoles.receivers : 0);
 }
@@ -134,7 +135,7 @@ export function openShare(shared: Shared, place: SharePlace, options: PoolShareO
       descriptor,
       descriptor.length,
     ),
-    `${action} at ${typeof place === "string" ? describe(place) : `the descriptor ${fd}`}`,
+    `${action} at ${typeof place === "string" ? JSON.stringify(place) : `the descriptor ${fd}`}`,
   );
   return new Share(handle, bells);
 }

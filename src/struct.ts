@@ -8,6 +8,7 @@
  * @module
  */
 
+import { wrongType } from "./check.ts";
 import { checkTarget, type FixedCodec, type Window } from "./codec.ts";
 import { describe } from "./describe.ts";
 import {
@@ -173,7 +174,9 @@ function rejectField(type: ScalarName, path: string, value: unknown): never {
       (error as Error).message.replace(/^Cannot send as \w+: /, "");
     throw error;
   }
-  throw new TypeError(`Cannot send as a struct: field ${path}`);
+  throw new TypeError(
+    `Cannot send as a struct: expected another field ${path}, received ${describe(value)}`,
+  );
 }
 
 /** The condition, in source form, under which `value` is not of a type. */
@@ -293,17 +296,22 @@ function access(layout: Plan, spec: StructSpec): Access {
 
 /** Checks what may come from a user, or from a ticket that was tampered with. */
 export function checkStructSpec({ fields }: StructSpec): void {
-  if (!Array.isArray(fields) || fields.length === 0 || fields.length > fieldsMax) {
+  if (!Array.isArray(fields)) {
+    throw wrongType("make a struct", "the fields", "an array", fields);
+  }
+  if (fields.length === 0 || fields.length > fieldsMax) {
     throw new RangeError(
-      `Cannot make a struct: expected 1 to ${fieldsMax} fields, received ${
-        Array.isArray(fields) ? fields.length : describe(fields)
-      }`,
+      `Cannot make a struct: expected 1 to ${fieldsMax} fields, received ${fields.length}`,
     );
   }
   for (const [name, spec] of fields) {
     // In an object literal this name would set the prototype instead of a field.
     if (typeof name !== "string" || name === "__proto__") {
-      throw new TypeError(`Cannot make a struct: a field may not be named ${describe(name)}`);
+      throw new TypeError(
+        `Cannot make a struct: a field must have another name than "__proto__", received ${
+          describe(name)
+        }`,
+      );
     }
     if (spec?.kind === "struct") {
       checkStructSpec(spec);

@@ -79,7 +79,10 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     throw new TypeError(`Cannot open a ${kind}: expected a ticket, received ${describe(ticket)}`);
   }
   if (millrace !== kind) {
-    throw new TicketError("TICKET_ROLE", `Cannot open a ${kind}: this ticket is for a ${millrace}`);
+    throw new TicketError(
+      "TICKET_ROLE",
+      `Cannot open a ${kind}: this ticket is for a ${millrace}; open it as one`,
+    );
   }
   const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
     typeof layout === "object" && layout !== null &&
@@ -88,16 +91,18 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
   if (!isWhole) {
     throw new TicketError(
       "TICKET_FORGED",
-      `Cannot open a ${kind}: this ticket was not issued by Millrace`,
+      `Cannot open a ${kind}: this ticket was not issued by Millrace; post it as it was issued`,
     );
   }
   try {
     checkTerms({ wait, pollBudget, claim, numa, node });
     if (!(pool === undefined ? layout.kind !== "slab" : isPoolLink(pool))) {
-      throw new TypeError(`expected the pool of the channel, received ${describe(pool)}`);
+      throw new TypeError(
+        `Cannot open the ticket: expected the pool of the channel, received ${describe(pool)}`,
+      );
     }
   } catch (cause) {
-    const message = `Cannot open a ${kind}: the ticket was altered`;
+    const message = `Cannot open a ${kind}: the ticket was altered; post it as it was issued`;
     throw new TicketError("TICKET_FORGED", message, { cause });
   }
   return ticket as Ticket;
@@ -119,7 +124,8 @@ export function layoutOfTicket<Value, Batch>(
     return layoutOf(ticket.layout) as Layout<Value, Batch>;
   } catch (cause) {
     if (cause instanceof LayoutError) throw cause;
-    const message = `Cannot open a ${ticket.millrace}: the ticket was altered`;
+    const message =
+      `Cannot open a ${ticket.millrace}: the ticket was altered; post it as it was issued`;
     throw new TicketError("TICKET_FORGED", message, { cause });
   }
 }

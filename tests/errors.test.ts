@@ -612,7 +612,7 @@ test("a getter that sends on the same sender gets an error, and nothing half is 
 test("toJSON and encode that send on the same sender get an error, and nothing half is sent", () => {
   using texts = pair(json as Layout<unknown>, { capacity: 256 });
   const value = { toJSON: () => texts.sender.trySend("inner") };
-  throws(() => texts.sender.trySend(value), { name: "Error", message: /uses the same sender/ });
+  throws(() => texts.sender.trySend(value), { name: "TypeError", message: /uses the same sender/ });
   assert.deepEqual(takeAll(texts.receiver), []);
   assert.ok(texts.sender.trySend("after"));
   assert.deepEqual(takeAll(texts.receiver), ["after"]);
@@ -721,7 +721,7 @@ test("an encode that throws or returns nonsense is an error of the send, and sen
     result = nonsense;
     throws(() => both.sender.trySend("x"), {
       name: "TypeError",
-      message: /"test\/nonsense": encode\(\) must return a Uint8Array, returned/,
+      message: /"test\/nonsense": encode\(\) must return a Uint8Array, received/,
     });
   }
   result = new Error("cannot encode that");

@@ -7,7 +7,7 @@ import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import process from "node:process";
 import { after, test } from "node:test";
-import { bytes, mpmc, mpsc, Receiver, Sender, spsc, struct, u32, utf8 } from "../mod.ts";
+import { bytes, mpmc, mpsc, Receiver, Sender, spsc, struct, u32, u64, utf8 } from "../mod.ts";
 import { rejects, throws, until, within } from "./support/bounded.ts";
 import { collect, range } from "./support/channels.ts";
 import { runtime } from "./support/runtime.ts";
@@ -106,6 +106,13 @@ test("connect() refuses values that are laid out otherwise, and takes the keeper
   const address = freshName();
   channel.share(address);
   await rejects(Sender.connect(address, { layout: u32 }), { name: "ConnectError", code: "LAYOUT" });
+  const other = struct({ at: u32, what: u64 });
+  await rejects(Sender.connect(address, { layout: other }), {
+    name: "ConnectError",
+    code: "LAYOUT",
+    message:
+      /^Cannot connect a sender to "[^"]*": its field what is u32, expected u64; use one layout/,
+  });
   await rejects(Sender.connect(address, { layout: utf8 }), {
     name: "ConnectError",
     code: "LAYOUT",
@@ -278,8 +285,8 @@ test("share() and connect() say what they were given", async () => {
   throws(() => private_.share(freshName()), { name: "TypeError", message: /shared: true/ });
   using channel = spsc(u32, { shared: true });
   for (const place of ["", "@", "a\0b", "x".repeat(200)]) {
-    throws(() => channel.share(place), { name: "RangeError", message: /an address has/ });
-    await rejects(Sender.connect(place), { name: "RangeError", message: /an address has/ });
+    throws(() => channel.share(place), { name: "RangeError", message: /an address must have/ });
+    await rejects(Sender.connect(place), { name: "RangeError", message: /an address must have/ });
   }
   for (const place of [undefined, null, 7, {}]) {
     throws(() => channel.share(place as string), { name: "TypeError", message: /expected/ });

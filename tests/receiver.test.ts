@@ -563,7 +563,10 @@ test("readable() takes nothing before release(), which takes as many as are want
   assert.deepEqual([...(receiver.readable() ?? [])], [1, 2, 3, 4]);
   receiver.release(1);
   receiver.release(2);
-  throws(() => receiver.release(2), { name: "RangeError", message: /1 left, received 2/ });
+  throws(() => receiver.release(2), {
+    name: "RangeError",
+    message: /the 1 left of readable\(\), received 2/,
+  });
   assert.equal(receiver.size, 1);
   receiver.release();
   assert.equal(receiver.size, 0);

@@ -71,7 +71,7 @@ const subjects: Subject[] = [
   },
 ];
 
-const rule = { name: "Error", message: /the value's own code .* uses the same sender/ };
+const rule = { name: "TypeError", message: /the value's own code .* uses the same sender/ };
 
 /** Every way to use a sender. */
 function verbsOf({ value }: Subject, sender: Sender<unknown>): [string, () => unknown][] {
