@@ -23,7 +23,7 @@ import { checkSlabLength, makeSlab, Slab, type SlabHandle, SlabPort } from "./sl
 import { newSlabLayout } from "./slab_layout.ts";
 import { bindTicket, type TicketOptions, workerOf } from "./ticket_worker.ts";
 import { Answers } from "./turn.ts";
-import { isBigUint64Array } from "./typed_array.ts";
+import { copyOfWords } from "./typed_array.ts";
 import { checkPollBudget, type PollBudget, Waiter } from "./waiter.ts";
 import {
   checkStrategy,
@@ -201,14 +201,17 @@ export class Pool implements Disposable {
    *   gone.
    */
   static open(ticket: PoolTicket): Pool {
-    const { millrace, right, bells, library, ...said } = (ticket ?? {}) as Partial<PoolTicket>;
+    const { millrace, right: words, bells, library, ...said } = (ticket ?? {}) as Partial<
+      PoolTicket
+    >;
     if (millrace !== "pool") {
       throw new TypeError(
         `Cannot open a pool: expected a pool's ticket, received ${describe(ticket)}`,
       );
     }
-    const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
-      Bells.fits(bells, bellSenders) && (library === undefined || typeof library === "string");
+    const right = copyOfWords(words, StructBytes.ticket / 8);
+    const isWhole = right !== undefined && Bells.fits(bells, bellSenders) &&
+      (library === undefined || typeof library === "string");
     if (!isWhole) {
       throw new TicketError(
         "TICKET_FORGED",
@@ -397,8 +400,8 @@ export class Pool implements Disposable {
    */
   revoke(ticket: PoolTicket): boolean {
     this.#checkOpen("revoke a ticket");
-    const right = ticket?.right;
-    if (!isBigUint64Array(right, StructBytes.ticket / 8)) {
+    const right = copyOfWords(ticket?.right, StructBytes.ticket / 8);
+    if (right === undefined) {
       throw new TypeError(`Cannot revoke: expected a ticket, received ${describe(ticket)}`);
     }
     const { endpoint } = this.#port;
@@ -642,10 +645,11 @@ export function openAttachedPort(endpoint: Endpoint, link: PoolLink): SlabPort {
   );
 }
 
-/** Whether a ticket's part about a pool is whole. */
-export function isPoolLink(link: unknown): link is PoolLink {
+/** A copy of a ticket's part about a pool; undefined if it is not whole. */
+export function poolLinkOf(link: unknown): PoolLink | undefined {
   const { bells, threshold } = (link ?? {}) as Partial<PoolLink>;
-  return Bells.fits(bells, bellSenders) && typeof threshold === "number" && threshold >= 0;
+  const isWhole = Bells.fits(bells, bellSenders) && typeof threshold === "number" && threshold >= 0;
+  return isWhole ? { bells, threshold } : undefined;
 }
 
 /** The pool of a channel that another process shares: nobody else here has its bells. */

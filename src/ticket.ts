@@ -12,8 +12,8 @@ import { describe } from "./describe.ts";
 import type { BatchOf, Layout, LayoutSpec } from "./layout.ts";
 import { layoutOf } from "./layout_of.ts";
 import { checkPlace, type NumaMode } from "./numa.ts";
-import { isPoolLink, type PoolLink } from "./pool.ts";
-import { isBigUint64Array, isSharedArrayBuffer } from "./typed_array.ts";
+import { type PoolLink, poolLinkOf } from "./pool.ts";
+import { copyOfWords, isSharedArrayBuffer } from "./typed_array.ts";
 import { checkPollBudget, type PollBudget } from "./waiter.ts";
 import { checkStrategy, type WaitStrategy } from "./wait_strategy.ts";
 
@@ -69,12 +69,14 @@ export interface ReceiverTicket<Value, Batch = BatchOf<Value>> extends Ticket {
   readonly types?: readonly [Value, Batch];
 }
 
-/** Checks the form of what is said to be a ticket; whether it is genuine the library says. */
+/**
+ * Checks the form of what is said to be a ticket; whether it is genuine the library says. What is returned
+ * is a copy: each part was looked at once, and is what was checked.
+ */
 export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
-  const { millrace, right, layout, bells, wait, pollBudget, claim, pool, numa, node, library } =
-    (ticket ?? {}) as Partial<
-      Ticket
-    >;
+  const { millrace, layout, bells, wait, pollBudget, claim, numa, node, library, ...rest } =
+    (ticket ?? {}) as Partial<Ticket>;
+  const right = copyOfWords(rest.right, StructBytes.ticket / 8);
   if (millrace !== "sender" && millrace !== "receiver") {
     throw new TypeError(`Cannot open a ${kind}: expected a ticket, received ${describe(ticket)}`);
   }
@@ -84,7 +86,7 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
       `Cannot open a ${kind}: this ticket is for a ${millrace}; open it as one`,
     );
   }
-  const isWhole = isBigUint64Array(right, StructBytes.ticket / 8) &&
+  const isWhole = right !== undefined &&
     typeof layout === "object" && layout !== null &&
     (library === undefined || typeof library === "string") &&
     isSharedArrayBuffer(bells) && bells.byteLength <= Bells.bytesOf(Limits.senders);
@@ -95,17 +97,19 @@ export function checkTicket(ticket: unknown, kind: Ticket["millrace"]): Ticket {
     );
   }
   try {
-    checkTerms({ wait, pollBudget, claim, numa, node });
-    if (!(pool === undefined ? layout.kind !== "slab" : isPoolLink(pool))) {
+    const terms = { layout: structuredClone(layout), wait, pollBudget, claim, numa, node };
+    checkTerms(terms);
+    const pool = poolLinkOf(rest.pool);
+    if (pool === undefined && (rest.pool !== undefined || terms.layout.kind === "slab")) {
       throw new TypeError(
-        `Cannot open the ticket: expected the pool of the channel, received ${describe(pool)}`,
+        `Cannot open the ticket: expected the pool of the channel, received ${describe(rest.pool)}`,
       );
     }
+    return { millrace, right, bells, library, pool, ...terms } as Ticket;
   } catch (cause) {
     const message = `Cannot open a ${kind}: the ticket was altered; post it as it was issued`;
     throw new TicketError("TICKET_FORGED", message, { cause });
   }
-  return ticket as Ticket;
 }
 
 /** Throws if it is nothing that a channel says of itself. */

@@ -56,6 +56,11 @@ export function isBigUint64Array(value: unknown, length: number): value is BigUi
   return typedArrayName(value) === "BigUint64Array" && lengthOf(value as BigUint64Array) === length;
 }
 
+/** A private copy of a BigUint64Array of so many elements; undefined if it is none. */
+export function copyOfWords(value: unknown, length: number): BigUint64Array | undefined {
+  return isBigUint64Array(value, length) ? new BigUint64Array(value) : undefined;
+}
+
 /** How many elements it has now: 0 also when its memory is gone. */
 export function lengthOf(array: TypedArray): number {
   return lengthGetter.call(array) as number;

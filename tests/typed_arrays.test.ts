@@ -12,6 +12,8 @@ import {
   i64,
   type Layout,
   mpsc,
+  Pool,
+  pool,
   Receiver,
   Sender,
   type SenderTicket,
@@ -75,6 +77,31 @@ test("a ticket whose parts are of another realm is good", () => {
 
 const constructors = { Uint8Array, Float64Array };
 type Name = keyof typeof constructors;
+
+test("what a ticket says at the first look counts, whatever it says later", () => {
+  using channel = mpsc(u32, { capacity: 8 });
+  using slabs = pool({ slab: 64, count: 1 });
+  /** Each part can be read once; then it is something else. */
+  const once = <Ticket extends object>(ticket: Ticket): Ticket =>
+    Object.defineProperties(
+      {},
+      Object.fromEntries(
+        Object.entries(ticket).map(([name, value]) => {
+          let looks = 0;
+          return [name, { enumerable: true, get: () => looks++ === 0 ? value : new Uint8Array(1) }];
+        }),
+      ),
+    ) as Ticket;
+  using sender = Sender.open(once(channel.senderTicket()));
+  using receiver = Receiver.open(once(channel.receiverTicket()));
+  using _slabs = Pool.open(once(slabs.ticket()));
+  sender.trySend(7);
+  assert.deepEqual(receiver.tryReceive(), { state: "ok", value: 7 });
+  const right = new BigUint64Array(channel.senderTicket().right);
+  Object.defineProperty(right, "length", { value: 1000 });
+  Object.defineProperty(right, "byteLength", { value: 1000 });
+  assert.equal(channel.revoke({ ...channel.senderTicket(), right }), true);
+});
 
 /** Typed arrays whose memory has gone. */
 const gone: Record<string, (name: Name) => ArrayLike<unknown>> = {
