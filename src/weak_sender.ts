@@ -71,7 +71,7 @@ export class WeakSender<Value, Batch = Value[]> implements Disposable {
     if (handle === 0) {
       throw new ChannelClosedError(
         "ENDPOINT_CLOSED",
-        "Cannot open a sender: this weak sender has been closed",
+        "Cannot open a sender: this weak sender has been closed; make another one",
       );
     }
     if (symbols.millrace_endpoint_close_state(handle) !== 0) return undefined;

@@ -155,6 +155,12 @@ const cases: (() => unknown)[] = [
     return sender.send(2, { timeout: 1 });
   },
 
+  () => {
+    const weak = mpsc(u32).weakSender();
+    weak.close();
+    weak.upgrade();
+  },
+
   // ---- receivers ----
   () => {
     const receiver = mpsc(u32).receiver();
@@ -321,6 +327,7 @@ const elsewhere: Record<string, readonly string[]> = {
   ],
   "src/metrics.ts": ["Cannot …: a name must be a string"],
   "src/native.ts": ["Cannot …: the native library answered"],
+  "src/weak_sender.ts": ["Cannot …: another process made the channel"],
   "src/select.ts": ["Cannot …: waited … ms"], // select.test.ts
   "src/wait_strategy.ts": ["Cannot …: …"], // DeadlockError: deadlock.test.ts
   // Libraries and platforms: load.test.ts.
