@@ -50,7 +50,7 @@ const examples: Record<string, Example> = {
 };
 
 function start(name: string, parameters: readonly string[] = []): Child {
-  return startChild(`../../examples/${name}/main.ts`, parameters, { limitMs: 60_000 });
+  return startChild(`../../examples/${name}/main.ts`, parameters, { limitMs: 110_000 });
 }
 
 function assertSucceeded({ code, signal, stdout, stderr }: ChildResult): void {

@@ -134,7 +134,7 @@ export async function assertNothingLeft(before: Belongings): Promise<void> {
     return descriptors <= before.descriptors && mappings <= before.mappings &&
       channels <= before.channels;
   };
-  await until(isBack, "everything is closed", 20_000).catch(() =>
+  await until(isBack, "everything is closed", 60_000).catch(() =>
     assert.deepEqual(belongings(), before)
   );
 }

@@ -68,14 +68,14 @@ test "collect() counts every message with the age of its own commit" {
         try std.testing.expect(producer.commit(slots, slots));
         os.sleep(2 * std.time.ns_per_ms);
     }
-    const elapsed = os.now() - begin;
     collect(&segment, 0, 1, 4, 4); // two of each
+    const elapsed = os.now() - begin;
     const summary = segment.histogram().summary();
     try std.testing.expectEqual(4, summary.count);
     try std.testing.expect(summary.p50_ns >= 2 * std.time.ns_per_ms);
     try std.testing.expect(summary.max_ns >= 4 * std.time.ns_per_ms);
     try std.testing.expect(summary.max_ns >= summary.p50_ns + 2 * std.time.ns_per_ms - summary.p50_ns / 128);
-    try std.testing.expect(summary.max_ns < elapsed + std.time.ns_per_s);
+    try std.testing.expect(summary.max_ns <= elapsed);
 }
 
 test "collect() counts records, and no padding" {

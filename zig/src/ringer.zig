@@ -575,7 +575,7 @@ test "requests from several threads wake a ringer that sleeps, and none is lost"
         thread.* = try std.Thread.spawn(.{}, Asker.work, .{asker});
     }
     for (0..3 * 200) |_| {
-        try std.testing.expect(try wait(id, 1, 10 * std.time.ns_per_s, &request));
+        try std.testing.expect(try wait(id, 1, 60 * std.time.ns_per_s, &request));
         _ = askers[request.ring].rung.fetchAdd(1, .release);
     }
     for (threads) |thread| thread.join();
@@ -593,7 +593,7 @@ const TestAttendant = struct {
         var posts: u32 = 0;
         var request: Request = .{};
         while (true) {
-            const found = wait(self.id, posts, 10 * std.time.ns_per_s, &request) catch return;
+            const found = wait(self.id, posts, 60 * std.time.ns_per_s, &request) catch return;
             posts = request.posts;
             if (!found) continue;
             if (request.is_gone != 0) _ = self.gone.fetchAdd(1, .release);
@@ -603,7 +603,7 @@ const TestAttendant = struct {
     }
 
     fn await(word: *const std.atomic.Value(u32), value: u32) !void {
-        const deadline = os.now() + 10 * std.time.ns_per_s;
+        const deadline = os.now() + 60 * std.time.ns_per_s;
         while (word.load(.acquire) != value) {
             if (os.now() > deadline) return error.TestTimeout;
             os.yieldThread();
