@@ -14,6 +14,9 @@ const firstReceiverIndex = 1;
 const firstSenderIndex = firstReceiverIndex + Limits.receivers;
 const receiverMask = 0xff;
 
+/** Called when this thread has rung every bell of a channel, as a close does. */
+export const onRingAll: Set<() => void> = new Set();
+
 /** The bells of one channel: that of `drained()`, one a receiver, and one a sender. */
 export class Bells {
   /** The shared words. */
@@ -40,6 +43,7 @@ export class Bells {
   ring(bells: number, ring: number): void {
     if (bells & bit.all) {
       for (let index = 0; index < this.words.length; index++) this.#ringOne(index);
+      for (const call of onRingAll) call();
       return;
     }
     if (bells & bit.receiver) {

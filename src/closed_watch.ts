@@ -4,8 +4,9 @@
  * @module
  */
 
-import { Bells } from "./bells.ts";
+import { Bells, onRingAll } from "./bells.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { queueMicrotask } from "./timers.ts";
 import { Waiter } from "./waiter.ts";
 
 /**
@@ -23,14 +24,23 @@ export function watchForClose(endpoint: Endpoint, onClosed: () => void): () => v
   const isClosed = () =>
     endpoint.handle === 0 || symbols.millrace_endpoint_close_state(endpoint.handle) !== 0;
   let isOver = false;
+  const stop = (): void => {
+    isOver = true;
+    onRingAll.delete(look);
+    waiter.cancel();
+  };
   const end = (): void => {
     if (isOver) return;
-    isOver = true;
+    stop();
     onClosed();
+  };
+  // A close in this very thread: the event loop may have nothing else to turn for, and not sleep.
+  const look = (): void => {
+    if (isClosed()) queueMicrotask(end);
   };
   const waiter = new Waiter(endpoint.bells.words, Bells.drain, {
     attempt() {
-      if (!isOver && isClosed()) end();
+      if (isClosed()) end();
       return isOver;
     },
     // A close after this look changes the bell, which was read before it.
@@ -40,14 +50,8 @@ export function watchForClose(endpoint: Endpoint, onClosed: () => void): () => v
     orphans: () => isClosed() ? 1 : 0,
   }, 0);
   waiter.setRef(false);
-  const stop = (): void => {
-    isOver = true;
-    waiter.cancel();
-  };
-  endpoint.onClose(() => {
-    waiter.cancel();
-    end();
-  });
+  endpoint.onClose(end);
+  onRingAll.add(look);
   waiter.start();
   return stop;
 }

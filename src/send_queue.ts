@@ -10,7 +10,7 @@ import { DeadlockError, type MillraceError, TimeoutError } from "./errors.ts";
 import { type CheckedLimits, PendingPromise, PendingQueue } from "./pending.ts";
 import type { FixedProducer, Need, RecordProducer } from "./producer.ts";
 import { SenderWaiter } from "./sender_waiter.ts";
-import { setImmediate } from "./timers.ts";
+import { clearImmediate, setImmediate, type Timer } from "./timers.ts";
 import { Answers } from "./turn.ts";
 import { isTypedArray, lengthOf } from "./typed_array.ts";
 import type { PollBudget } from "./waiter.ts";
@@ -67,6 +67,8 @@ export class PendingBatch<Value> extends PendingSend<Value> {
   readonly #onSent: ((sent: number) => void) | undefined;
   /** How many of the values have been sent: the first ones. */
   sent = 0;
+  /** What the next one waits for. */
+  #need: Need | undefined;
   /** How many there were, of a typed array: fewer later means that its memory is gone. */
   readonly #elements: number;
 
@@ -80,6 +82,9 @@ export class PendingBatch<Value> extends PendingSend<Value> {
   attempt(queue: SendQueue<Value>): boolean {
     const { producer } = queue;
     if (this.#elements > this.#values.length) throw this.#shrunk();
+    if (producer.encodesInVain && this.#need !== undefined && !producer.hasRoomFor(this.#need)) {
+      return false;
+    }
     // What a writer has put before these values is published before them.
     const before = producer.published + producer.pendingMessages;
     try {
@@ -89,7 +94,9 @@ export class PendingBatch<Value> extends PendingSend<Value> {
       this.sent += sent;
       if (sent > 0) this.#onSent?.(this.sent);
     }
-    return this.sent >= this.#values.length;
+    if (this.sent >= this.#values.length) return true;
+    this.#need = producer.need;
+    return false;
   }
 
   #shrunk(): TypeError {
@@ -169,7 +176,8 @@ export class SendQueue<Value> {
   #withValues = 0;
   /** A `ready()` has found room, and the program has not used it yet. */
   #hasTurn = false;
-  #isTurnEndScheduled = false;
+  /** Ends that at the next turn of the event loop. */
+  #turnEnd: Timer | undefined;
   /** What waits is being served, and has called the program. */
   #isServing = false;
   /** Nothing waits, and no turn is under way: every call can go on. */
@@ -347,21 +355,19 @@ export class SendQueue<Value> {
   #giveTurn(): void {
     this.#hasTurn = true;
     this.#tellIdle();
-    if (this.#isTurnEndScheduled) return;
-    this.#isTurnEndScheduled = true;
-    setImmediate(() => {
-      this.#isTurnEndScheduled = false;
-      this.#takeTurn();
-      // A waiter that fell asleep meanwhile did so for the sake of another wait.
-      this.#waiter.resume();
-    });
+    this.#turnEnd = setImmediate(() => this.#takeTurn());
   }
 
   /** Ends the turn under way; false if there is none. */
   #takeTurn(): boolean {
     if (!this.#hasTurn) return false;
     this.#hasTurn = false;
+    // A timer that is left is a leak to the sanitizers of `deno test`.
+    clearImmediate(this.#turnEnd);
+    this.#turnEnd = undefined;
     this.#tellIdle();
+    // If it fell asleep meanwhile that was for what another wait needs.
+    this.#waiter.resume();
     return true;
   }
 
@@ -377,6 +383,7 @@ export class SendQueue<Value> {
 
   /** Gives up waiting: the sender closes, and rejects what still waits by `end()`. */
   cancel(): void {
+    this.#takeTurn();
     this.#waiter.cancel();
   }
 

@@ -359,18 +359,20 @@ test("a value that waits is not encoded again and again to find that there is st
     },
     decode: ({ length }) => length,
   });
-  using channel = mpsc(layout, { capacity: 256, pollBudget: 5000 });
-  const sender = channel.sender();
-  const receiver = channel.receiver();
-  fill(sender, () => 120);
-  const waiting = sender.send(100);
-  encoded = 0;
-  assert.ok(await isPending(waiting, 20));
-  assert.equal(encoded, 0);
-  assert.equal(await receiver.receive(), 120);
-  await within(waiting, "the send");
-  assert.deepEqual(receiver.receiveBatch(9), [120, 100]);
-  assert.ok(encoded <= 2, `encoded ${encoded} times`);
+  for (const verb of ["send", "sendAll"] as const) {
+    using channel = mpsc(layout, { capacity: 256, pollBudget: 5000 });
+    const sender = channel.sender();
+    const receiver = channel.receiver();
+    fill(sender, () => 120);
+    const waiting = verb === "send" ? sender.send(100) : sender.sendAll([100]);
+    encoded = 0;
+    assert.ok(await isPending(waiting, 20));
+    assert.equal(encoded, 0);
+    assert.equal(await receiver.receive(), 120);
+    await within(waiting, "the send");
+    assert.deepEqual(receiver.receiveBatch(9), [120, 100]);
+    assert.ok(encoded <= 2, `encoded ${encoded} times`);
+  }
 });
 
 // ---- what was dropped ----

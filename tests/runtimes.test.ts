@@ -18,6 +18,6 @@ testInDeno(
     ], { limitMs: 100_000 });
     const { code, stdout, stderr } = await ended;
     assert.equal(code, 0, stdout + stderr);
-    assert.match(stdout, /\b24 passed \| 0 failed/);
+    assert.match(stdout, /\b26 passed \| 0 failed/);
   },
 );

@@ -148,3 +148,32 @@ test("a Worker", async () => {
   worker.terminate();
   URL.revokeObjectURL(url);
 });
+
+test("a ready() whose room is not used, and a time that was not needed", async () => {
+  using channel = mpsc(u32, { capacity: 1 });
+  using sender = channel.sender();
+  using receiver = channel.receiver();
+  sender.trySend(1);
+  const ready = sender.ready();
+  receiver.receiveBatch(1);
+  await ready;
+  sender.trySend(1);
+  const sending = sender.send(2, { timeout: 60_000 });
+  receiver.receiveBatch(1);
+  await sending;
+});
+
+test("a WritableStream that was closed, and one whose channel was", async () => {
+  for (const end of ["stream", "channel"] as const) {
+    using channel = mpsc(u32, { capacity: 4 });
+    using _receiver = channel.receiver();
+    const writer = channel.sender().toWritableStream().getWriter();
+    await writer.write(1);
+    if (end === "stream") await writer.close();
+    else {
+      channel.close();
+      // Nothing else turns the event loop.
+      await writer.closed.catch(() => {});
+    }
+  }
+});
