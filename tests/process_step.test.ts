@@ -83,7 +83,7 @@ async function forEveryStep(
 const isForbidden = await runVictim("send", "@millrace-nobody", 0) === "forbidden";
 const options = {
   skip: isForbidden ? "tracing is forbidden here" : false,
-  timeout: 120_000,
+  timeout: stride === 1 ? 3_600_000 : 120_000,
 };
 
 /** Everything that is left, to the end of the channel, however it ended. */
