@@ -68,7 +68,7 @@ function checkIssuer(action: string, issuer: string): void {
 }
 
 /** The word of the mailbox that the native library reads when the thread ends. */
-const roomsWord = 3;
+const viewsWord = 3;
 
 /** An open endpoint of the native library, and the memory it lets this thread see. */
 export class Endpoint {
@@ -138,7 +138,12 @@ export class Endpoint {
 
   /** Says whether the program has a room in the ring that it has not committed. */
   noteRoom(isOut: boolean): void {
-    this.mailbox[roomsWord] = isOut ? 1 : 0;
+    this.mailbox[viewsWord] = isOut ? 1 : 0;
+  }
+
+  /** The program has one more view of a slab, or one fewer. */
+  countView(change: 1 | -1): void {
+    this.mailbox[viewsWord] = (this.mailbox[viewsWord] as number) + change;
   }
 
   /**

@@ -176,6 +176,8 @@ export class PooledReceiving {
   /** The message of a pooled record, in place. */
   payload(view: RecordView, offset: number, length: number): Uint8Array {
     this.#port.endpoint.expose();
+    // Nothing tells when the program is done with it.
+    this.#port.endpoint.countView(1);
     const handle = readHandle(view, offset / recordSlotBytes - 1, length);
     return slabOf(this.#port, handle).u8.subarray(0, handle.bytes);
   }

@@ -243,6 +243,7 @@ export class Slab implements Disposable {
       return;
     }
     port.endpoint.expose();
+    port.endpoint.countView(1);
     this.#memory = port.lend(index, length);
     this.#bytes = new Uint8Array(this.#memory, 0, length);
     this.#state = "owned";
@@ -331,6 +332,7 @@ export class Slab implements Disposable {
 
   /** Takes the views away. False: the program has transferred the memory. */
   #leave(): boolean {
+    if (this.#state !== "gone") this.#port.endpoint.countView(-1);
     this.#state = "gone";
     this.#port.live.delete(this.#index);
     this.#isLost = !this.#port.takeBack(this.#index, this.#memory);

@@ -127,3 +127,31 @@ test("the ring of a Worker that was terminated after it had committed its room i
   }, "the death is noticed");
   using _sender = Sender.open(keep);
 });
+
+test("a Worker that is terminated with no slab in hand leaves none of the pool's addresses behind", async () => {
+  // A size that nothing else has.
+  const [slab, count] = [3 * 4096 * 67, 5];
+  const mappings = () =>
+    readFileSync("/proc/self/maps", "utf8").split("\n").filter((line) => {
+      const [begin = "", end = ""] = (line.split(" ")[0] ?? "").split("-");
+      return Number.parseInt(end, 16) - Number.parseInt(begin, 16) === slab * count;
+    }).length;
+  const code = `
+    import { Pool } from ${JSON.stringify(new URL("../mod.ts", import.meta.url).href)};
+    self.onmessage = ({ data }) => {
+      self.slabs = Pool.open(data);
+      const slab = self.slabs.tryAlloc();
+      slab.bytes.fill(1);
+      slab.free();
+      postMessage("freed");
+    };`;
+  const url = URL.createObjectURL(new Blob([code], { type: "application/javascript" }));
+  using slabs = pool({ slab, count });
+  const worker = new Worker(url, { type: "module" });
+  const said = new Promise<void>((resolve) => worker.onmessage = () => resolve());
+  worker.postMessage(slabs.ticket());
+  await said;
+  assert.equal(mappings(), 1);
+  worker.terminate();
+  await until(() => mappings() === 0, "its addresses are given back");
+});

@@ -158,9 +158,9 @@ typedef struct millrace_mailbox {
     uint32_t ring;     /* the ring it was about */
     uint32_t position; /* the first slot of the run */
     uint32_t bells;    /* the bells to ring after a poll */
-    /* Written by the caller. Not 0: memory of a reserve is in hands that may write to it even when the thread
-     * has ended. If it ends with that, nobody else gets the ring. */
-    uint32_t rooms;
+    /* Written by the caller. Not 0: memory of a reserve, or of slabs, is in hands that may write to it even when
+     * the thread has ended. If it ends with that, nobody else gets the ring, or the pool's addresses. */
+    uint32_t views;
     uint32_t reserved[12];
 } millrace_mailbox;
 

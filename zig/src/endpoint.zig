@@ -126,8 +126,9 @@ pub const Mailbox = extern struct {
     position: u32 = 0,
     /// The bells to ring after the last poll.
     bells: u32 = 0,
-    /// Written by JavaScript. 1: a room in the ring was shown to the program, and is not committed.
-    rooms: u32 = 0,
+    /// Written by JavaScript: the views that the program has, of a sender's room that is not committed, of a
+    /// pool's slabs.
+    views: u32 = 0,
     _: [12]u32 = @splat(0),
 };
 
@@ -327,9 +328,10 @@ fn onThreadExit(first: *anyopaque) callconv(.c) void {
         const slot = &slots[firstOfThread() - 1];
         const channel = slot.channel;
         // Its views could not be detached: one that was transferred to another thread is still good.
-        if (slot.is_exposed) quarantineLocked(slot);
+        // A pool's were counted: without one there is nothing to keep.
+        if (slot.is_exposed and (slot.body != .pool or slot.mailbox.views != 0)) quarantineLocked(slot);
         // In another process's channel these addresses lead to its memory no more.
-        if (slot.body == .sender and slot.mailbox.rooms != 0 and channel.link == null) slot.body.sender.bar();
+        if (slot.body == .sender and slot.mailbox.views != 0 and channel.link == null) slot.body.sender.bar();
         _ = closeSlot(slot, .cannot_ring, "");
         if (slot.body == .channel) {
             endWithoutOwner(channel, .cannot_ring);
