@@ -64,6 +64,7 @@ test(
     await keeper.said("free");
     const sender = await Sender.connect(address, { timeout: 60_000 });
     sender.close();
+    keeper.end();
     assert.deepEqual(await linesOf(keeper), ["full", "free"]);
   },
 );
@@ -72,7 +73,7 @@ test(
   "memory that is longer than the limit of files says FILE_SIZE_LIMIT, and the process lives",
   limits,
   async () => {
-    assert.deepEqual(await linesOf(start("shared", "-f 64")), [
+    assert.deepEqual(await linesOf(start("huge", `-f ${2 ** 21}`)), [
       "channel: ConnectError FILE_SIZE_LIMIT",
       "pool: ConnectError FILE_SIZE_LIMIT",
       "private channel: ok",

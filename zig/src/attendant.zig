@@ -94,6 +94,7 @@ pub const Lent = enum { done, nothing_to_do, in_vain };
 
 /// Gives the spare descriptor up for as long as `use` takes, which must close what it opens.
 pub fn lend(fd: i32, comptime use: fn (i32) Lent) Lent {
+    keepSpare();
     if (spare < 0) return .in_vain;
     os.closeDescriptor(spare);
     // Another thread may take the number meanwhile.
