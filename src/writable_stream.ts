@@ -46,13 +46,22 @@ export function streamTo<Value>(
   });
 }
 
+/**
+ * Calls a function if there still is one: the watch must not keep a stream that the program has forgotten.
+ * (In a function of its own: closures of one function keep what any of them does.)
+ */
+function callWeakly(call: () => void): () => void {
+  const forgettable = new WeakRef(call);
+  return () => forgettable.deref()?.();
+}
+
 /** The sink of a stream. Whatever way the stream ends, the sender behind it is closed, and says how. */
 class Writing<Value> implements UnderlyingSink<Value> {
   readonly #sender: StreamSender<Value>;
   readonly #bytesMost: number | undefined;
   #stopWatch: () => void = () => {};
   /** What the watch calls; it is kept here only. */
-  #watched: unknown;
+  #watched: () => void = () => {};
 
   constructor(sender: StreamSender<Value>, bytesMost: number | undefined) {
     this.#sender = sender;
@@ -60,11 +69,8 @@ class Writing<Value> implements UnderlyingSink<Value> {
   }
 
   start(controller: WritableStreamDefaultController): void {
-    const fail = () => this.#fail(controller);
-    // The watch must not keep a stream that the program has forgotten.
-    const forgettable = new WeakRef(fail);
-    this.#watched = fail;
-    this.#stopWatch = this.#sender.watchForClose(() => forgettable.deref()?.());
+    this.#watched = () => this.#fail(controller);
+    this.#stopWatch = this.#sender.watchForClose(callWeakly(this.#watched));
   }
 
   /** Nothing can be sent any more: a pipe into the stream is not to find out with its next chunk. */

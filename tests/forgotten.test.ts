@@ -8,6 +8,7 @@ const limits = { timeout: 120_000 };
 
 const scenes = {
   sender: "a Sender that is forgotten is closed, after what it had put",
+  stream: "a WritableStream that is forgotten while it is idle closes its sender",
   receiver: "a Receiver that is forgotten is closed",
   pool:
     "a Pool that is forgotten is closed with its last slab, unless a ticket or a channel needs it",
@@ -18,7 +19,7 @@ const scenes = {
 };
 
 /** Where endpoints of a channel that was open were forgotten. */
-const reported = ["sender", "receiver", "pool", "many"];
+const reported = ["sender", "stream", "receiver", "pool", "many"];
 
 for (const [scene, name] of Object.entries(scenes)) {
   test(name, limits, async () => {

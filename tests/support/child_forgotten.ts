@@ -92,6 +92,21 @@ const scenes: Record<string, () => Promise<void>> = {
     }
   },
 
+  async stream() {
+    for (const isWritten of [false, true]) {
+      const channel = mpsc(u32, { capacity: 8 });
+      const receiver = channel.receiver();
+      await (async () => {
+        const writer = channel.sender().toWritableStream().getWriter();
+        if (isWritten) await writer.write(1);
+      })();
+      await collectUntil(() => channel.closed, "the sender of the stream is closed");
+      assert.deepEqual(await Array.fromAsync(receiver), isWritten ? [1] : []);
+      receiver.close();
+      channel[Symbol.dispose]();
+    }
+  },
+
   async receiver() {
     for (const make of Object.values(kinds)) {
       const channel = make(u32, { capacity: 8 });
