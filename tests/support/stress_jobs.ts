@@ -322,7 +322,10 @@ export async function receiveAs(
         const half = values.length >>> 1;
         await takeEach(values.slice(0, half));
         receiver.release(half);
-        await takeEach(values.slice(half));
+        // What is left would be offered to others when the turn ends, unless it is looked at again.
+        const rest = receiver.readable() as Uint32Array | undefined;
+        if (rest === undefined) continue;
+        await takeEach(rest.slice());
         receiver.release();
       }
       break;
