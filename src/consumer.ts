@@ -111,7 +111,8 @@ export abstract class Consumer<Value, Batch> {
    * share the rings, `poll()` may miss what moves while it looks.
    */
   pollSurely(limit = 0): number {
-    const there = this.poll(limit);
+    if (this.index < this.end) return this.end - this.index;
+    const there = this.#next(limit, false);
     return there === 0 && this.isShared ? this.#next(limit, true) : there;
   }
 

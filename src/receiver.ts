@@ -532,7 +532,7 @@ export class Receiver<Value, Batch = BatchOf<Value>>
    */
   #offerSoon(): void {
     const consumer = this.#consumer;
-    if (consumer.isShared && consumer.holds && !this.#left.isHeld) holdThisTurn(this.#left);
+    if (consumer.holds && consumer.isShared && !this.#left.isHeld) holdThisTurn(this.#left);
   }
 
   #offer(isTurnOver: boolean): void {
