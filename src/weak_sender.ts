@@ -48,11 +48,7 @@ export class WeakSender<Value, Batch = Value[]> implements Disposable {
       );
     });
     const endpoint = this.#endpoint = new Endpoint(info, bells);
-    closeWhenForgotten(this, endpoint, "A WeakSender", () => {
-      endpoint.close();
-      // It kept nothing that others wait for.
-      return false;
-    });
+    closeWhenForgotten(this, endpoint, "A WeakSender", closerOf(endpoint));
   }
 
   /**
@@ -93,4 +89,12 @@ export class WeakSender<Value, Batch = Value[]> implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** It must not lead to the weak sender. That one was forgotten is no mistake: nobody waits for what it kept. */
+function closerOf(endpoint: Endpoint): () => boolean {
+  return () => {
+    endpoint.close();
+    return false;
+  };
 }

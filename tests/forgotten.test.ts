@@ -8,6 +8,7 @@ const limits = { timeout: 120_000 };
 
 const scenes = {
   sender: "a Sender that is forgotten is closed, after what it had put",
+  weak: "a WeakSender keeps no Sender, and is closed when it is forgotten",
   stream: "a WritableStream that is forgotten while it is idle closes its sender",
   receiver: "a Receiver that is forgotten is closed",
   pool:
@@ -19,7 +20,7 @@ const scenes = {
 };
 
 /** Where endpoints of a channel that was open were forgotten. */
-const reported = ["sender", "stream", "receiver", "pool", "many"];
+const reported = ["sender", "weak", "stream", "receiver", "pool", "many"];
 
 for (const [scene, name] of Object.entries(scenes)) {
   test(name, limits, async () => {

@@ -20,6 +20,7 @@ import {
   spmc,
   spsc,
   u32,
+  type WeakSender,
 } from "../../mod.ts";
 import { native } from "../../src/native.ts";
 
@@ -90,6 +91,24 @@ const scenes: Record<string, () => Promise<void>> = {
       receiver.close();
       channel[Symbol.dispose]();
     }
+  },
+
+  /** It keeps the memory of its channel, and no sender. */
+  async weak() {
+    const before = alive();
+    const weak: WeakSender<number, Uint32Array>[] = [];
+    const receiver = (() => {
+      const channel = mpsc(u32, { capacity: 8 });
+      weak.push(channel.sender().downgrade());
+      return channel.receiver();
+    })();
+    await collectUntil(() => receiver.closed, "the sender of the weak one is closed");
+    forget(() => assert.equal(weak[0]?.upgrade(), undefined));
+    receiver.close();
+    await collectAll();
+    assert.equal(alive(), before + 1);
+    forget(() => weak.pop());
+    await collectUntil(() => alive() === before, "the weak sender is closed");
   },
 
   async stream() {
