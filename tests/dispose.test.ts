@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { mpmc, mpsc, Receiver, spmc, spsc, u32 } from "../mod.ts";
 import { isPending, until, within } from "./support/bounded.ts";
-import { channelsAlive } from "./support/channels.ts";
+import { channelsAlive, channelsSettled } from "./support/channels.ts";
 import { runChild } from "./support/runtime.ts";
 import { TestWorker } from "./support/workers.ts";
 
@@ -43,7 +43,7 @@ for (const kind of ["mpsc", "mpmc"]) {
 
 for (const [kind, create] of Object.entries(kinds)) {
   test(`disposal of an ${kind} channel waits for a loop whose body is at work, a run() and a receive()`, async () => {
-    const before = channelsAlive();
+    const before = await channelsSettled();
     for (const how of ["for await", "batches", "stream", "run", "receive"] as const) {
       const got: number[] = [];
       const gate = Promise.withResolvers<void>();

@@ -33,7 +33,14 @@ import {
   throws,
   within,
 } from "./support/bounded.ts";
-import { channelsAlive, collect, pair, range, takeAll } from "./support/channels.ts";
+import {
+  channelsAlive,
+  channelsSettled,
+  collect,
+  pair,
+  range,
+  takeAll,
+} from "./support/channels.ts";
 import { runChild } from "./support/runtime.ts";
 import { TestWorker, workerKinds } from "./support/workers.ts";
 
@@ -133,8 +140,8 @@ test("mpsc() throws a TypeError for what is not a layout", () => {
   }
 });
 
-test("mpsc() throws OutOfMemoryError when there is no address space, and gives all of it back", () => {
-  const before = channelsAlive();
+test("mpsc() throws OutOfMemoryError when there is no address space, and gives all of it back", async () => {
+  const before = await channelsSettled();
   const layout = struct(Object.fromEntries(range(256).map((index) => [`f${index}`, f64])));
   const make = () => mpsc(layout, { capacity: 2 ** 20, maxSenders: 4096 });
   const channels: ReturnType<typeof make>[] = [];

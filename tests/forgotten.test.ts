@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { runChild, runtime } from "./support/runtime.ts";
+import { runChild } from "./support/runtime.ts";
 
 const limits = { timeout: 120_000 };
 
@@ -24,10 +24,8 @@ const reported = ["sender", "weak", "stream", "receiver", "pool", "many"];
 
 for (const [scene, name] of Object.entries(scenes)) {
   test(name, limits, async () => {
-    const permissions = ["-A", "--v8-flags=--expose-gc"];
     const { code, signal, stdout, stderr } = await runChild("child_forgotten.ts", [scene], {
       limitMs: 110_000,
-      ...(runtime === "deno" ? { permissions } : {}),
     });
     assert.deepEqual(
       { code, signal, stdout: stdout.trim() },

@@ -33,7 +33,14 @@ import {
   until,
   within,
 } from "./support/bounded.ts";
-import { channelsAlive, collect, fill, range, takeAll } from "./support/channels.ts";
+import {
+  channelsAlive,
+  channelsSettled,
+  collect,
+  fill,
+  range,
+  takeAll,
+} from "./support/channels.ts";
 import { TestWorker } from "./support/workers.ts";
 
 type Options = ChannelOptions & SendersOptions & ReceiversOptions;
@@ -680,7 +687,7 @@ for (const kind of ["spsc", ...shared]) {
   });
 
   test(`${kind}(): await using closes, waits until all is received, and frees the channel`, async () => {
-    const before = channelsAlive();
+    const before = await channelsSettled();
     const got: number[] = [];
     let loops: Promise<void>[] = [];
     {

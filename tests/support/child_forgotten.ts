@@ -23,14 +23,12 @@ import {
   type WeakSender,
 } from "../../mod.ts";
 import { native } from "../../src/native.ts";
-
-const globals = globalThis as unknown as { Bun?: { gc(sync: boolean): void }; gc?: () => void };
+import { collectGarbage } from "./garbage.ts";
 
 /** Ends the turn, so that nothing of it is kept by the stack, and collects. */
 async function collect(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 1));
-  if (globals.Bun !== undefined) globals.Bun.gc(true);
-  else globals.gc?.();
+  collectGarbage();
   await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
