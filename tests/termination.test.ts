@@ -184,7 +184,8 @@ for (const [kind, end, trials] of sendersEnds) {
         using _ = closingAll(receivers);
         const mode = sendModes[index % sendModes.length] as SendMode;
         const receiveMode = pickFrom(receiveModes, random);
-        const tallies = receivers.map(() => new Tally(receivers.length > 1 ? "rising" : "each"));
+        // Where they share, one may take over what another has claimed before, and offers.
+        const tallies = receivers.map(() => new Tally(receivers.length > 1 ? "any" : "each"));
         const total = () => tallies.reduce((sum, tally) => sum + tally.total, 0);
         const enough = Math.floor(random() * 2000);
         const victims = Array.from(

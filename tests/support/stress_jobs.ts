@@ -368,7 +368,7 @@ export async function receiveAs(
 
 /**
  * In what order a receiver gets the values of a sender: each of them; not all, where others get some;
- * or any, where others leave behind what they have claimed.
+ * or any, each once at most, where others leave behind or offer what they have claimed.
  */
 export type Order = "each" | "rising" | "any";
 
@@ -378,6 +378,7 @@ export class Tally {
   readonly received: Record<number, number> = {};
   total = 0;
   readonly #next: Record<number, number> = {};
+  readonly #seen = new Set<number>();
   readonly #order: Order;
 
   constructor(order: Order = "each") {
@@ -391,6 +392,10 @@ export class Tally {
     const isNext = this.#order === "each" ? index === expected : index >= expected;
     if (!isNext && this.#order !== "any") {
       throw new Error(`sender ${id}: expected its value ${expected}, received ${index}`);
+    }
+    if (this.#order === "any") {
+      if (this.#seen.has(value)) throw new Error(`sender ${id}: its value ${index} came twice`);
+      this.#seen.add(value);
     }
     this.#next[id] = index + 1;
     this.received[id] = (this.received[id] ?? 0) + 1;
