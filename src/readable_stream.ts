@@ -45,7 +45,12 @@ export function streamOf<Value>(
       {
         type,
         ...new Reading(source, close, enqueueBytes, (controller) => {
-          controller.close();
+          try {
+            controller.close();
+          } catch (error) {
+            // The bytes end within an element of a reader's own buffer.
+            return controller.error(error);
+          }
           // A reader's own buffer is given back by an answer only.
           (controller as ReadableByteStreamController).byobRequest?.respond(0);
         }),

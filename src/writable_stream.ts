@@ -69,6 +69,7 @@ class Writing<Value> implements UnderlyingSink<Value> {
   }
 
   start(controller: WritableStreamDefaultController): void {
+    if (this.#sender.isClosed()) return this.#fail(controller);
     this.#watched = () => this.#fail(controller);
     this.#stopWatch = this.#sender.watchForClose(callWeakly(this.#watched));
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { bytes, ChannelClosedError, custom, mpmc, mpsc, spmc, spsc, u32 } from "../mod.ts";
-import { isPending, nextTurn, rejectionOf, rejects, throws, within } from "./support/bounded.ts";
+import { isPending, nextTurn, rejectionOf, rejects, throws, until, within } from "./support/bounded.ts";
 import { pair, takeAll } from "./support/channels.ts";
 
 const kinds = { mpsc, spsc, spmc, mpmc };
@@ -190,3 +190,30 @@ test("a stream of bytes has a default reader as well, and errors with the reason
   const error = await rejectionOf(reader.read());
   assert.match(String((error as Error).cause), /dry/);
 });
+
+for (const when of ["before the read", "during the read"] as const) {
+  test(`an end in the middle of an element of the reader's buffer, ${when}, errors the stream, and nothing else`, async () => {
+    using both = pair(bytes, { capacity: 256 });
+    const reader = both.receiver.toReadableStream({ type: "bytes" }).getReader({ mode: "byob" });
+    const closed = rejectionOf(reader.closed);
+    const whole = reader.read(new Uint16Array(4));
+    if (when === "during the read") assert.ok(await isPending(whole));
+    for (const message of [[1], [2]]) both.sender.trySend(Uint8Array.from(message));
+    const { value } = await within(whole, "an element of two messages");
+    assert.deepEqual([...new Uint8Array(value?.buffer ?? new ArrayBuffer(0), 0, 2)], [1, 2]);
+
+    if (when === "before the read") {
+      both.sender.trySend(Uint8Array.of(3));
+      both.sender.close();
+    }
+    const half = rejectionOf(reader.read(new Uint16Array(4)));
+    if (when === "during the read") {
+      both.sender.trySend(Uint8Array.of(3));
+      await until(() => both.receiver.size === 0, "the byte is taken");
+      both.sender.close();
+    }
+    const error = await within(half, "the read");
+    assert.ok(error instanceof TypeError);
+    assert.equal(await within(closed, "reader.closed"), error);
+  });
+}

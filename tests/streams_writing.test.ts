@@ -93,6 +93,19 @@ for (const [name, end, cause] of ends) {
   });
 }
 
+for (const [name, end] of ends) {
+  test(`toWritableStream() after ${name} is errored from the start`, async () => {
+    using both = numbers();
+    end(both);
+    const writer = both.sender.toWritableStream().getWriter();
+    assert.equal(writer.desiredSize, null);
+    const error = await rejectionOf(writer.closed);
+    assert.ok(error instanceof ChannelClosedError);
+    assert.equal(await rejectionOf(writer.write(1)), error);
+    assert.equal(both.sender.closed, true);
+  });
+}
+
 test("close() of the stream at the moment the channel closes does not fulfil", async () => {
   using both = numbers();
   const writer = both.sender.toWritableStream().getWriter();
