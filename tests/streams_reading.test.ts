@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { bytes, ChannelClosedError, custom, mpmc, mpsc, spmc, spsc, u32 } from "../mod.ts";
-import { isPending, nextTurn, rejectionOf, rejects, throws, until, within } from "./support/bounded.ts";
+import {
+  isPending,
+  nextTurn,
+  rejectionOf,
+  rejects,
+  throws,
+  until,
+  within,
+} from "./support/bounded.ts";
 import { pair, takeAll } from "./support/channels.ts";
 
 const kinds = { mpsc, spsc, spmc, mpmc };
