@@ -306,6 +306,10 @@ export const symbols = {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",
   },
+  millrace_receiver_mark_seen: {
+    parameters: ["u32"], // uint32_t receiver
+    result: "i32",
+  },
   millrace_receiver_pass_on: {
     parameters: ["u32"], // uint32_t receiver
     result: "i32",

@@ -1060,14 +1060,16 @@ const awaiting: Receiving<boolean> = { serve: () => true, end: () => false };
 const resolvedTrue: Promise<boolean> = Promise.resolve(true);
 const resolvedFalse: Promise<boolean> = Promise.resolve(false);
 
-/** What a receiver that closes needs of its consumer. */
-type LastTaken = Holder & Pick<FixedConsumer<unknown, unknown>, "settle">;
-
-/** Closes a receiver that is no more. */
-function closerOf(endpoint: Endpoint, consumer: LastTaken): () => boolean {
+/**
+ * Closes a receiver that is no more. What the program had in hand it can no longer handle: where receivers
+ * share the channel another gets it, as if the thread had died.
+ */
+function closerOf(endpoint: Endpoint, consumer: Holder): () => boolean {
   return () => {
-    consumer.settle(true);
+    consumer.settleHandled(false);
     letGo(consumer);
+    // A view of what it holds may have been shown, too.
+    endpoint.symbols.millrace_receiver_mark_seen(endpoint.handle);
     endpoint.close();
     return true;
   };

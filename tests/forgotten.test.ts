@@ -11,6 +11,7 @@ const scenes = {
   weak: "a WeakSender keeps no Sender, and is closed when it is forgotten",
   stream: "a WritableStream that is forgotten while it is idle closes its sender",
   receiver: "a Receiver that is forgotten is closed",
+  inHand: "a Receiver that is forgotten with a value in hand leaves it to another",
   pool:
     "a Pool that is forgotten is closed with its last slab, unless a ticket or a channel needs it",
   kept: "a writer, a stream, an iterator, a loop, a wait and an eventfd keep their endpoint",
@@ -20,7 +21,7 @@ const scenes = {
 };
 
 /** Where endpoints of a channel that was open were forgotten. */
-const reported = ["sender", "weak", "stream", "receiver", "pool", "many"];
+const reported = ["sender", "weak", "stream", "receiver", "inHand", "pool", "many"];
 
 for (const [scene, name] of Object.entries(scenes)) {
   test(name, limits, async () => {

@@ -38,6 +38,9 @@ function pick<Item>(items: readonly Item[], pace: number): Item {
 
 type Kind = "spsc" | "mpsc" | "spmc" | "mpmc";
 
+/** How many values a receiver of these claims at once; 1 of the others. */
+const claims = new WeakMap<Channel<number, Uint32Array>, number>();
+
 function openChannel(
   capacity: number,
   maxSenders = 64,
@@ -50,16 +53,13 @@ function openChannel(
     pollBudget: pick(pollBudgets, 1),
   };
   const claim = pick([1, 3, 16], 1);
-  switch (kind) {
-    case "spsc":
-      return spsc(u32, options);
-    case "mpsc":
-      return mpsc(u32, { ...options, maxSenders });
-    case "spmc":
-      return spmc(u32, { ...options, claim });
-    case "mpmc":
-      return mpmc(u32, { ...options, maxSenders, claim });
-  }
+  if (kind === "spsc") return spsc(u32, options);
+  if (kind === "mpsc") return mpsc(u32, { ...options, maxSenders });
+  const channel = kind === "spmc"
+    ? spmc(u32, { ...options, claim })
+    : mpmc(u32, { ...options, maxSenders, claim });
+  claims.set(channel, claim);
+  return channel;
 }
 
 interface Plan {
@@ -102,8 +102,8 @@ async function runPlan(plan: Plan): Promise<{ sent: JobResult; received: JobResu
     progress,
     ...(isShared && {
       receipts: { memory: receipts.memory, perSender: most },
-      // What a visitor leaves behind comes late.
-      order: visits.length === 0 ? "rising" : "any",
+      // What a visitor leaves behind, and what is claimed beside another value and offered, comes late.
+      order: visits.length === 0 && (claims.get(channel) ?? 1) === 1 ? "rising" : "any",
     }),
   }));
   const visiting = visits.map((quotas, place): Job => ({

@@ -167,6 +167,31 @@ const scenes: Record<string, () => Promise<void>> = {
     channel[Symbol.dispose]();
   },
 
+  /** Its loop waits for what will never come, so nothing can go on with the value in its hand. */
+  async inHand() {
+    for (const make of [spmc, mpmc]) {
+      const channel = make(u32, { capacity: 8, pollBudget: 0 });
+      const sender = channel.sender();
+      const seen: number[] = [];
+      forget(() =>
+        void (async () => {
+          for await (const value of channel.receiver()) {
+            seen.push(value);
+            await new Promise(() => {});
+          }
+        })()
+      );
+      const other = channel.receiver();
+      sender.trySend(7);
+      await collectUntil(() => seen.length === 1, "the value is in its hand");
+      await collectUntil(() => channel.stats().receivers === 1, "the receiver is closed");
+      assert.deepEqual(other.tryReceive(), { state: "ok", value: 7 });
+      assert.equal(channel.stats().redelivered, 1);
+      for (const endpoint of [other, sender]) endpoint.close();
+      channel[Symbol.dispose]();
+    }
+  },
+
   /** What stands on an endpoint keeps it. */
   async kept() {
     const channel = mpmc(u32, { capacity: 64, pollBudget: 0 });

@@ -48,6 +48,9 @@ export type PoolJob =
 /** How many slabs of the job are held, sent and received when nothing else is told. */
 const heldMost = 5;
 
+/** What is held and no longer used: what is forgotten would be closed. */
+const kept: unknown[] = [];
+
 function produce({ pool, to, count }: Extract<PoolJob, { job: "produce" }>): void {
   using slabs = Pool.open(pool);
   using sender = Sender.open(to);
@@ -120,7 +123,8 @@ scope.onmessage = async ({ data }) => {
     else if (data.job === "stream") await stream(data.to);
     else if (data.job === "hold") {
       const slabs = Pool.open(data.pool);
-      for (let index = 0; index < data.count; index++) slabs.allocSync();
+      kept.push(slabs);
+      for (let index = 0; index < data.count; index++) kept.push(slabs.allocSync());
       scope.postMessage("held");
       return;
     } else if (data.job === "transfer") {
@@ -128,7 +132,9 @@ scope.onmessage = async ({ data }) => {
       scope.postMessage(memory, [memory]);
       return;
     } else if (data.job === "peek") {
-      const window = Receiver.open(data.from).readable() as unknown as ArrayLike<unknown> & {
+      const receiver = Receiver.open(data.from);
+      kept.push(receiver);
+      const window = receiver.readable() as unknown as ArrayLike<unknown> & {
         at(index: number): unknown;
       };
       window.at(0);

@@ -10,6 +10,9 @@ const scope = globalThis as unknown as {
   close(): void;
 };
 
+/** Endpoints that are held and no longer used: one that is forgotten would be closed. */
+const kept: Disposable[] = [];
+
 /** Ends this Worker the way it is to end; for "terminate" the main thread does. */
 function die({ end }: Sentence): void {
   if (end === "close") scope.close();
@@ -25,6 +28,7 @@ const died = Symbol("died");
 async function send(sentence: Extract<Sentence, { role: "sender" }>): Promise<void> {
   const { state, mode, id, count, wait, after } = sentence;
   const sender = Sender.open(sentence.ticket);
+  kept.push(sender);
   Atomics.store(state, phaseIndex, 1);
   if (mode === "hold") {
     if (sentence.end !== "terminate") setTimeout(() => die(sentence), 0);
@@ -50,6 +54,7 @@ async function send(sentence: Extract<Sentence, { role: "sender" }>): Promise<vo
 async function receive(sentence: Extract<Sentence, { role: "receiver" }>): Promise<void> {
   const { state, mode, after, wait } = sentence;
   const receiver = Receiver.open(sentence.ticket);
+  kept.push(receiver);
   Atomics.store(state, phaseIndex, 1);
   try {
     for (let received = 0; received < after; received++) {

@@ -432,6 +432,9 @@ int32_t millrace_receiver_look(uint32_t receiver);
  * another receiver takes it, the next poll has it again. To be called by a receiver that will not look for a
  * while. Answers the bells to ring. */
 int32_t millrace_receiver_offer(uint32_t receiver);
+/* To be called before the close of a receiver that has handed out and not released something, and will not
+ * go on with it: the receivers that get it count it as redelivered. */
+int32_t millrace_receiver_mark_seen(uint32_t receiver);
 /* Wakes another receiver for what this one was woken for and does not take; answers the bells to ring. */
 int32_t millrace_receiver_pass_on(uint32_t receiver);
 /* Where receivers share the rings: wakes one more receiver if there is a message that none has claimed;

@@ -586,6 +586,13 @@ export fn millrace_receiver_offer(handle: u32) i32 {
     return bellsNumber(slot.body.receiver.offer());
 }
 
+/// What this receiver holds may have been seen: when it closes, others get it as what a dead one has left.
+export fn millrace_receiver_mark_seen(handle: u32) i32 {
+    const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);
+    slot.body.receiver.markSeen();
+    return 0;
+}
+
 /// Wakes another receiver, for what this one was woken for and does not take. The bells to ring.
 export fn millrace_receiver_pass_on(handle: u32) i32 {
     const slot = endpoint.findReceiver(handle) catch |err| return Status.of(err);

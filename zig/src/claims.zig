@@ -287,6 +287,8 @@ pub const Shared = struct {
     window: u32 = 0,
     /// Another receiver may have the window by now: see offer().
     is_offered: bool = false,
+    /// The program has seen some of the window and will not go on with it: see markSeen().
+    is_seen: bool = false,
     /// To be rung by whoever polled: another receiver that is wanted as well.
     bells: Bells = .{},
 
@@ -816,6 +818,12 @@ pub const Shared = struct {
         return sleepers.wakeOne(self.segment);
     }
 
+    /// To be called before close() by a receiver whose program is gone with something in hand: what the others
+    /// then get counts as seen perhaps.
+    pub fn markSeen(self: *Shared) void {
+        self.is_seen = true;
+    }
+
     /// The receiver goes. What it has claimed and not released is offered to the others: as new if it
     /// closes (`can_ring`: its program has given back what it took), as seen perhaps if it died.
     pub fn close(self: *Shared, ringer: Ringer) Bells {
@@ -825,7 +833,8 @@ pub const Shared = struct {
             // The receiver that is taking over what this one offered says when it is done. See open().
             .being_taken => {},
             .decided, .corrupt => |back| if (back == .decided and self.window != 0) {
-                orphan(self.segment, self.line, if (ringer == .can_ring) .returned else .orphaned);
+                const is_new = ringer == .can_ring and !self.is_seen;
+                orphan(self.segment, self.line, if (is_new) .returned else .orphaned);
             } else {
                 self.window = 0;
                 self.dropForeignGate();

@@ -105,6 +105,14 @@ pub const Receiver = union(enum) {
         };
     }
 
+    /// What it holds may have been seen: when it closes, others get it as what a dead one has left.
+    pub fn markSeen(self: *Receiver) void {
+        switch (self.*) {
+            .mpsc, .spsc => {},
+            inline .spmc, .mpmc => |*receiver| receiver.shared.markSeen(),
+        }
+    }
+
     /// Wakes another receiver for what this one was woken for and may not take. The bells to ring.
     pub fn passOn(self: *Receiver) Bells {
         if (!self.segment().geometry.kind.hasManyReceivers()) return .{};
