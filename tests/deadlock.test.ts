@@ -164,9 +164,10 @@ test("receivers elsewhere may give back what they have claimed: no deadlock", as
   await using worker = new TestWorker("web");
   using channel: Numbers = spmc(u32, { capacity: 4 });
   const receiver = channel.receiver();
-  channel.sender();
+  using sender = channel.sender();
   await worker.call("openReceiver", channel.receiverTicket());
   throws(() => receiver.receiveSync({ timeout: 5 }), timeout);
+  assert.equal(sender.closed, false);
 });
 
 test("a loop of the same thread does not make push() block for ever: DeadlockError, and the loop goes on", async () => {

@@ -81,6 +81,7 @@ async function share(sentence: Extract<Sentence, { role: "sharer" }>): Promise<v
   const receipts = new Receipts(sentence.receipts.memory, sentence.receipts.perSender);
   try {
     const receiver = Receiver.open(sentence.ticket);
+    kept.push(receiver);
     Atomics.store(state, phaseIndex, 1);
     await receiveAs(mode, receiver, wait, (value) => {
       receipts.take(value);
