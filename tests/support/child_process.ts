@@ -13,8 +13,11 @@ const [task = "", address = "", count = "0"] = process.argv.slice(2);
 /** Where the other side is: an address, or `fd:` and the number of a descriptor. */
 const place = address.startsWith("fd:") ? { fd: Number(address.slice(3)) } : address;
 
-/** Never resolves, and keeps the process alive. */
-function linger(): Promise<never> {
+const kept: unknown[] = [];
+
+/** Never resolves, and keeps the process alive, and what it holds: an endpoint that is forgotten is closed. */
+function linger(...held: unknown[]): Promise<never> {
+  kept.push(...held);
   return new Promise(() => setInterval(() => {}, 1000));
 }
 
@@ -37,7 +40,7 @@ const tasks: Record<string, () => Promise<void>> = {
     const sender = await Sender.connect(place, { layout: u32 });
     for (let value = 0; value < Number(count); value++) await sender.send(value);
     console.log("sent");
-    await linger();
+    await linger(sender);
   },
   /** Sends until it cannot, and says why. */
   async sendUntilClosed() {
@@ -73,7 +76,7 @@ const tasks: Record<string, () => Promise<void>> = {
     const receiver = await Receiver.connect(place, { layout: u32 });
     for (let taken = 0; taken < Number(count); taken++) await receiver.receive();
     console.log("received");
-    await linger();
+    await linger(receiver);
   },
   /** Claims what it claims to receive one value, and stays. */
   async claimAndStay() {
@@ -81,7 +84,7 @@ const tasks: Record<string, () => Promise<void>> = {
     await receiver.ready();
     receiver.readable();
     console.log("claimed");
-    await linger();
+    await linger(receiver);
   },
   /** Shares a channel with a sender that has sent so many values, and stays. */
   async keep() {
@@ -90,7 +93,7 @@ const tasks: Record<string, () => Promise<void>> = {
     const sender = channel.sender();
     for (let value = 0; value < Number(count); value++) sender.trySend(value);
     console.log("shared");
-    await linger();
+    await linger(channel, sender);
   },
 };
 

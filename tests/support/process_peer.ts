@@ -294,9 +294,10 @@ const tasks: Record<string, (address: string, ...parameters: string[]) => Promis
     frames.share(poolOf(address));
     const channel = mpsc(frames.layout(), { shared: true });
     channel.share(address);
-    frames.allocSync();
+    const inHand = frames.allocSync();
     say("shared");
-    await new Promise(() => setInterval(() => {}, 1000));
+    // What is forgotten would be closed.
+    await new Promise(() => setInterval(() => void [frames, channel, inHand], 1000));
   },
 
   /** Connects, closes, and does it again. */
